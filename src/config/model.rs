@@ -1,0 +1,221 @@
+//! What analysts and operators wrote, checked: inside, types cannot be wrong.
+
+use super::node::Node;
+use crate::diagnostics::{Span, Spanned};
+use crate::model::{Field, Type, Value};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole project.
+#[derive(Debug)]
+pub struct Project {
+    /// The folder that holds `phase6_publishing.yaml`.
+    pub root: PathBuf,
+    pub calendar: Calendar,
+    /// Constants that SQL and shapes read as `vars.name`.
+    pub vars: BTreeMap<String, Value>,
+    /// In the order written; the first is the default.
+    pub targets: Vec<Target>,
+    /// Keys and values that no document may hold (I-, P-8), checked in every document.
+    pub forbid: Forbid,
+    pub topics: BTreeMap<String, String>,
+    pub jobs: Vec<Job>,
+    /// By name.
+    pub exports: Vec<Export>,
+    /// Declared tables, by `dataset.table` in lower case.
+    pub tables: BTreeMap<String, Table>,
+}
+
+/// When a day begins, for `today`, `yesterday` and friends.
+#[derive(Debug, Clone)]
+pub struct Calendar {
+    pub timezone: String,
+    /// Minutes after midnight, civil time.
+    pub day_starts_at_minutes: u32,
+}
+
+/// Where things are.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub name: Spanned<String>,
+    pub warehouse: WarehouseTarget,
+    pub store: StoreTarget,
+    pub state: StateTarget,
+}
+
+#[derive(Debug, Clone)]
+pub enum WarehouseTarget {
+    /// A folder `<dataset>/<table>.parquet|csv|jsonl|json`, read by the embedded engine.
+    DuckDb {
+        data: PathBuf,
+    },
+    BigQuery {
+        project: String,
+        location: Option<String>,
+        max_bytes_billed: u64,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub enum StoreTarget {
+    Directory { path: PathBuf, prefix: String },
+    Gcs { bucket: String, prefix: String },
+}
+
+#[derive(Debug, Clone)]
+pub enum StateTarget {
+    Directory { path: PathBuf },
+    Gcs { bucket: String },
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Forbid {
+    pub keys: Vec<String>,
+    pub values: Vec<String>,
+}
+
+/// A job of the `scheduler:` block.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub name: Spanned<String>,
+    /// Five fields, checked.
+    pub schedule: String,
+    pub timezone: String,
+    pub export_types: Vec<String>,
+    /// A date word (`yesterday`) or an ISO date.
+    pub target_date: Option<String>,
+    pub players: bool,
+    pub min_games: Option<i64>,
+}
+
+/// A declared table.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// `dataset.table`, as declared.
+    pub name: String,
+    pub fields: Vec<Field>,
+    /// The column that the table is partitioned by.
+    pub partition_by: Option<String>,
+    pub span: Option<Span>,
+}
+
+/// One export type.
+#[derive(Debug, Clone)]
+pub struct Export {
+    pub name: Spanned<String>,
+    pub description: String,
+    /// The file's path below the project's root.
+    pub file: PathBuf,
+    /// Hex SHA-256 over the text of the export's file and of every file it includes.
+    pub config_hash: String,
+    pub params: Vec<ParamDecl>,
+    pub queries: Vec<Query>,
+    pub documents: Vec<DocumentDecl>,
+    pub on_empty: OnEmpty,
+    pub timeout: Option<Duration>,
+    pub freshness: Option<Node>,
+    pub ready: Vec<Node>,
+    pub tests: Vec<Node>,
+}
+
+/// A declared parameter: `target_date: date`, or `min_games: {type: int64, default: 5}`.
+#[derive(Debug, Clone)]
+pub struct ParamDecl {
+    pub name: Spanned<String>,
+    pub ty: Type,
+    pub default: Option<Value>,
+}
+
+/// One named query.
+#[derive(Debug, Clone)]
+pub struct Query {
+    pub name: Spanned<String>,
+    /// The template's text.
+    pub sql: String,
+    /// Where the text stands: the YAML scalar, or the whole `.sql` file.
+    pub sql_span: Span,
+    /// Path of the `.sql` file below `exports/`, where `sql_file:` was used.
+    pub sql_file: Option<String>,
+    /// A failure is replaced by the default rows (`default:` is always a list of rows; `[]` is common).
+    pub optional: bool,
+    pub default: Option<Node>,
+    /// What the query returns, as far as `check` could tell without a warehouse.
+    pub columns: Option<Vec<Field>>,
+    /// `dataset.table` names that it reads.
+    pub tables: Vec<String>,
+}
+
+/// One kind of document of an export.
+#[derive(Debug, Clone)]
+pub struct DocumentDecl {
+    /// `name:`, else the export's name.
+    pub name: String,
+    /// `each: players by player_lookup`: a document for each key of the query.
+    pub each: Option<Each>,
+    /// `index_of: profile`: the fan-out query's rows are those whose documents were really made.
+    pub index_of: Option<Spanned<String>>,
+    /// The shape, as written.
+    pub shape: Node,
+    /// The declared empty document.
+    pub empty: Option<Node>,
+    pub files: Vec<FileDecl>,
+    /// Path of the JSON Schema below the project's root.
+    pub schema: Option<Spanned<String>>,
+    /// As written; compiled by `document::guards`.
+    pub guards: Vec<Node>,
+    /// Fan-out: how many documents of a hundred may fail before the export fails.
+    pub failure_budget_pct: f64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Each {
+    pub query: Spanned<String>,
+    pub by: Spanned<String>,
+}
+
+/// Where a document goes.
+#[derive(Debug, Clone)]
+pub struct FileDecl {
+    pub path: Spanned<String>,
+    pub cache_control: CacheControl,
+    pub aliases: Vec<AliasDecl>,
+    /// `write: once`: a frozen copy, made when absent and never replaced.
+    pub once: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct AliasDecl {
+    pub path: Spanned<String>,
+    pub cache_control: CacheControl,
+}
+
+/// A Cache-Control header, fixed or by state.
+#[derive(Debug, Clone)]
+pub enum CacheControl {
+    Fixed(String),
+    /// `when` defaults to "the target date's day is over": `=target_date < today`.
+    ByState {
+        when: Option<Node>,
+        last: String,
+        otherwise: String,
+    },
+}
+
+/// What happens when every required query returned no row.
+#[derive(Debug, Clone)]
+pub enum OnEmptyDo {
+    /// The last good objects stay; nothing is written.
+    Keep,
+    /// The document is written all the same (or `empty:` where declared).
+    Write,
+    /// The export fails.
+    Fail,
+}
+
+/// `on_empty: keep`, or `on_empty: {when: =games | length == 0, do: keep}`.
+#[derive(Debug, Clone)]
+pub struct OnEmpty {
+    pub when: Option<Node>,
+    pub action: OnEmptyDo,
+}

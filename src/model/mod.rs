@@ -1,0 +1,9 @@
+//! Plain values: types, rows, statements. No I/O, no async.
+
+pub mod rows;
+pub mod statement;
+pub mod types;
+
+pub use rows::{Batch, Column, Data, StrColumn};
+pub use statement::{Param, Statement, Value};
+pub use types::{Field, Type};

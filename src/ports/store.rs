@@ -1,0 +1,1 @@
+//! The object store: named objects with a generation, metadata and compare-and-set writes.

@@ -1,0 +1,66 @@
+//! The warehouse: takes GoogleSQL, gives typed rows.
+
+use crate::model::{Batch, Field, Statement};
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// Runs bound GoogleSQL statements.
+#[async_trait]
+pub trait Warehouse: Send + Sync {
+    /// What the warehouse is called in messages: `duckdb (demo/warehouse)`.
+    fn describe(&self) -> String;
+
+    /// The columns that the statement would return; reads no rows.
+    async fn columns(&self, statement: &Statement) -> Result<Vec<Field>, WarehouseError>;
+
+    /// Starts the statement. Rows come in the statement's order; dropping the stream cancels it.
+    async fn query(&self, statement: &Statement) -> Result<Box<dyn RowStream>, WarehouseError>;
+}
+
+/// A running statement's rows. Blocking: it is read from a blocking thread, where the shape runs as well.
+pub trait RowStream: Send {
+    /// The result's columns, known before the first row.
+    fn fields(&self) -> Arc<[Field]>;
+
+    /// The next rows, never an empty batch; `None` after the last.
+    fn next(&mut self) -> Result<Option<Batch>, WarehouseError>;
+}
+
+/// Whose fault a failed statement is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WarehouseErrorKind {
+    /// The embedded engine cannot take this construct (ours; never run with another meaning).
+    Unsupported,
+    /// The statement is wrong: syntax, unknown names, types (the analyst's).
+    Invalid,
+    /// The statement failed on its values: overflow, division by zero, bad cast (the analyst's, or the data's).
+    Runtime,
+    /// A table or file is missing, unreadable or broken (the operator's).
+    Data,
+    /// The warehouse was not available or broke; trying again may help.
+    Transient,
+    /// Cancelled by us, or out of time.
+    Cancelled,
+}
+
+/// A statement that did not run. `at` is the byte range in the statement's SQL, where it is known.
+#[derive(Debug, Clone)]
+pub struct WarehouseError {
+    pub kind: WarehouseErrorKind,
+    pub message: String,
+    pub at: Option<std::ops::Range<usize>>,
+}
+
+impl std::fmt::Display for WarehouseError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for WarehouseError {}
+
+impl WarehouseError {
+    pub fn new(kind: WarehouseErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), at: None }
+    }
+}
