@@ -1,0 +1,202 @@
+//! The embedded warehouse: GoogleSQL lowered to DuckDB, over a folder of files.
+
+pub mod files;
+pub mod functions;
+pub mod raw;
+pub mod scalar;
+mod vectors;
+
+use crate::config::Table;
+use crate::model::{Batch, Field, Param, Type};
+use crate::ports::warehouse::{RowStream, WarehouseError, WarehouseErrorKind as Kind};
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// An embedded engine over a warehouse folder (or over none, for statements that read no table).
+pub struct DuckDb {
+    /// Opened at the first use: a command that runs no statement does not pay for it.
+    database: OnceLock<Result<Arc<raw::Database>, WarehouseError>>,
+    data: Option<PathBuf>,
+    /// Declared tables by `dataset.table` in lower case.
+    tables: BTreeMap<String, Table>,
+    views: Mutex<HashSet<String>>,
+}
+
+impl DuckDb {
+    pub fn new(data: Option<PathBuf>, tables: BTreeMap<String, Table>) -> Self {
+        Self { database: OnceLock::new(), data, tables, views: Mutex::default() }
+    }
+
+    /// The folder that it reads.
+    pub fn data(&self) -> Option<&std::path::Path> {
+        self.data.as_deref()
+    }
+
+    fn database(&self) -> Result<&Arc<raw::Database>, WarehouseError> {
+        self.database.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+
+    fn connect(&self) -> Result<raw::Connection, WarehouseError> {
+        self.database()?.connect()
+    }
+
+    /// The columns of a table: as declared, else as its file has them.
+    pub fn table_fields(&self, name: &str) -> Result<Vec<Field>, WarehouseError> {
+        if let Some(table) = self.tables.get(&name.to_lowercase()) {
+            return Ok(table.fields.clone());
+        }
+        let path = self.file(name)?;
+        files::file_fields(&self.connect()?, &path)
+    }
+
+    fn file(&self, name: &str) -> Result<PathBuf, WarehouseError> {
+        match &self.data {
+            Some(data) => files::find(data, name),
+            None => {
+                Err(WarehouseError::new(Kind::Data, format!("no warehouse folder is set, so there is no `{name}`")))
+            }
+        }
+    }
+
+    /// Makes the views of these tables, each once.
+    fn ensure_views(&self, connection: &raw::Connection, tables: &[String]) -> Result<(), WarehouseError> {
+        let mut made = self.views.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for name in tables {
+            let key = name.to_lowercase();
+            if !made.contains(&key) {
+                files::create_view(connection, name, &self.file(name)?, self.tables.get(&key))?;
+                made.insert(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a statement in DuckDB's own SQL. `fields` are the GoogleSQL names and types of its columns; where they are not
+    /// known, DuckDB's are taken.
+    pub fn start(
+        &self,
+        sql: &str,
+        fields: Option<Vec<Field>>,
+        tables: &[String],
+        params: &[Param],
+    ) -> Result<DuckRows, WarehouseError> {
+        let connection = self.connect()?;
+        self.ensure_views(&connection, tables)?;
+        let mut rows = {
+            let prepared = connection.prepare(sql)?;
+            for param in params {
+                prepared.bind(param)?;
+            }
+            prepared.stream()?
+        };
+        let columns = rows.columns();
+        let fields = match fields {
+            Some(fields) if fields.len() == columns.len() => fields,
+            Some(fields) => {
+                return Err(WarehouseError::new(
+                    Kind::Unsupported,
+                    format!("the engine made {} columns where {} were expected", columns.len(), fields.len()),
+                ));
+            }
+            None => columns
+                .iter()
+                .map(|(name, ty)| Field {
+                    name: name.clone(),
+                    ty: files::google_type(ty).unwrap_or(Type::String),
+                    nullable: true,
+                })
+                .collect(),
+        };
+        let types = columns.into_iter().map(|(_, ty)| ty).collect();
+        Ok(DuckRows { rows, types, fields: fields.into(), _connection: connection })
+    }
+}
+
+fn open() -> Result<Arc<raw::Database>, WarehouseError> {
+    let database =
+        raw::Database::open(&[("autoinstall_known_extensions", "false"), ("autoload_known_extensions", "false")])?;
+    let connection = database.connect()?;
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")?;
+    for function in functions::FUNCTIONS.iter().copied().flatten() {
+        scalar::register(&connection, function)?;
+    }
+    Ok(database)
+}
+
+/// A running statement's rows.
+pub struct DuckRows {
+    // Before the connection: the result is freed first.
+    rows: raw::Rows,
+    types: Vec<raw::LogicalType>,
+    fields: Arc<[Field]>,
+    _connection: raw::Connection,
+}
+
+impl RowStream for DuckRows {
+    fn fields(&self) -> Arc<[Field]> {
+        self.fields.clone()
+    }
+
+    fn next(&mut self) -> Result<Option<Batch>, WarehouseError> {
+        while let Some(chunk) = self.rows.next()? {
+            if chunk.len() > 0 {
+                let columns = vectors::columns(&chunk, &self.fields, &self.types)?;
+                return Ok(Some(Batch { fields: self.fields.clone(), columns, len: chunk.len() }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Data, Value};
+
+    fn rows(sql: &str, params: &[Param]) -> Vec<Batch> {
+        let mut rows = DuckDb::new(None, BTreeMap::new()).start(sql, None, &[], params).unwrap();
+        std::iter::from_fn(|| rows.next().unwrap()).collect()
+    }
+
+    #[test]
+    fn types_and_nulls_arrive_as_they_are() {
+        let batch = &rows(
+            "SELECT * FROM (VALUES (1::BIGINT, 1.5::DECIMAL(5,1), DATE '2025-12-12', [1::BIGINT, NULL], 'a long text of more than twelve'), \
+             (NULL, NULL, NULL, NULL, NULL)) t(i, n, d, l, s)",
+            &[],
+        )[0];
+        assert_eq!(batch.len, 2);
+        assert!(matches!(&batch.columns[0].data, Data::Int64(v) if v[0] == 1));
+        assert!(batch.columns[0].is_null(1));
+        assert!(matches!(&batch.columns[1].data, Data::Decimal { scale: 1, values } if values[0] == 15));
+        assert!(matches!(&batch.columns[2].data, Data::Date(v) if v[0] == 20434));
+        assert!(matches!(&batch.columns[3].data, Data::List { offsets, .. } if offsets[1] == 2 && offsets[2] == 2));
+        assert!(matches!(&batch.columns[4].data, Data::Str(v) if v.get(0) == "a long text of more than twelve"));
+    }
+
+    #[test]
+    fn parameters_are_bound_by_name_and_type() {
+        let params = [
+            Param { name: "day".into(), ty: Type::Date, value: Value::Text("2025-12-12".into()) },
+            Param {
+                name: "names".into(),
+                ty: Type::Array(Box::new(Type::String)),
+                value: Value::Array(vec![Value::Text("a".into()), Value::Text("b".into())]),
+            },
+            Param { name: "n".into(), ty: Type::Numeric, value: Value::Text("-0.5".into()) },
+        ];
+        let batch = &rows("SELECT $day + 1, len($names), $n", &params)[0];
+        assert!(matches!(&batch.columns[0].data, Data::Date(v) if v[0] == 20435), "{batch:?}");
+        assert!(matches!(&batch.columns[1].data, Data::Int64(v) if v[0] == 2));
+        assert!(matches!(&batch.columns[2].data, Data::Decimal { scale: 9, values } if values[0] == -500_000_000));
+    }
+
+    #[test]
+    fn an_overflow_is_a_runtime_error() {
+        let result = DuckDb::new(None, BTreeMap::new())
+            .start("SELECT i + 9223372036854775807 FROM range(2) t(i)", None, &[], &[])
+            .and_then(|mut r| r.next());
+        assert_eq!(result.unwrap_err().kind, Kind::Runtime);
+    }
+}
