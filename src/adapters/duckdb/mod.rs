@@ -139,10 +139,10 @@ impl RowStream for DuckRows {
     }
 
     fn next(&mut self) -> Result<Option<Batch>, WarehouseError> {
-        while let Some(chunk) = self.rows.next()? {
-            if chunk.len() > 0 {
+        while let Some(chunk) = self.rows.fetch()? {
+            if chunk.rows() > 0 {
                 let columns = vectors::columns(&chunk, &self.fields, &self.types)?;
-                return Ok(Some(Batch { fields: self.fields.clone(), columns, len: chunk.len() }));
+                return Ok(Some(Batch { fields: self.fields.clone(), columns, len: chunk.rows() }));
             }
         }
         Ok(None)

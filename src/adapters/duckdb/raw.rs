@@ -218,7 +218,7 @@ impl Rows {
     }
 
     /// The next rows; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Chunk>, WarehouseError> {
+    pub fn fetch(&mut self) -> Result<Option<Chunk>, WarehouseError> {
         // SAFETY: the chunk is destroyed by `Chunk`.
         unsafe {
             let handle = ffi::duckdb_fetch_chunk(self.result);
@@ -244,7 +244,7 @@ impl Drop for Rows {
 pub struct Chunk(ffi::duckdb_data_chunk);
 
 impl Chunk {
-    pub fn len(&self) -> usize {
+    pub fn rows(&self) -> usize {
         // SAFETY: the chunk is alive.
         unsafe { ffi::duckdb_data_chunk_get_size(self.0) as usize }
     }

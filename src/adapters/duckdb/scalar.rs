@@ -137,7 +137,7 @@ unsafe extern "C" fn run(info: ffi::duckdb_function_info, input: ffi::duckdb_dat
         for row in 0..rows {
             args.clear();
             args.extend(vectors.iter().map(|v| v.get(row)));
-            let out = if !function.sees_null && args.iter().any(|a| *a == Arg::Null) {
+            let out = if !function.sees_null && args.contains(&Arg::Null) {
                 Ok(Out::Null)
             } else {
                 // A panic must not cross into C++.

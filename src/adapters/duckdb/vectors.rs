@@ -8,7 +8,7 @@ use libduckdb_sys as ffi;
 
 /// Copies the columns of a chunk.
 pub fn columns(chunk: &Chunk, fields: &[Field], types: &[LogicalType]) -> Result<Vec<Column>, WarehouseError> {
-    let len = chunk.len();
+    let len = chunk.rows();
     fields
         .iter()
         .zip(types)

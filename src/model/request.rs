@@ -1,0 +1,39 @@
+//! What is asked for, pinned once: nothing later asks the clock for a date.
+
+use super::statement::Value;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use std::collections::BTreeMap;
+
+/// One cause, with all values fixed (`design/semantics.md` §1).
+#[derive(Debug, Clone)]
+pub struct ExportRequest {
+    pub run_id: String,
+    pub cause: Cause,
+    /// Names of exports, each once, in the order in which they are reported.
+    pub exports: Vec<String>,
+    pub target_date: Date,
+    /// The calendar's day at the cause's time.
+    pub today: Date,
+    /// Parameters other than the target date.
+    pub params: BTreeMap<String, Value>,
+    /// Whether aliases and undated objects take part.
+    pub update_latest: bool,
+    /// Whether an older date may replace a newer one.
+    pub force: bool,
+}
+
+/// What made the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    pub kind: CauseKind,
+    pub id: String,
+    pub time: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseKind {
+    Command,
+    Backfill,
+}
