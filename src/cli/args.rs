@@ -1,0 +1,261 @@
+//! What can be typed: the commands, their options, their help.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Declarative exports: SQL rows in, validated JSON documents out, guarded publication.
+#[derive(Debug, Parser)]
+#[command(name = "phase6", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Examples:
+  phase6 run --date 2025-12-12 --only tonight,tonight-players
+  phase6 preview results --date 2025-12-11
+  phase6 check
+
+Exit codes: 0 all good · 1 findings, or every export failed · 2 wrong use or a bad project · 3 some exports
+failed · 4 nothing to do (with --strict) · 5 an outside system was not available")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The project's folder, which holds phase6_publishing.yaml (default: this folder or the nearest above it)
+    #[arg(long, global = true, value_name = "DIR", env = "PHASE6_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where to read and publish: a name under `targets:` (default: the first)
+    #[arg(long, global = true, value_name = "NAME", env = "PHASE6_TARGET")]
+    pub target: Option<String>,
+    /// Reads the tables from this folder instead of the target's: <dataset>/<table>.parquet|csv|jsonl|json
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Publishes into this folder instead of the target's store
+    #[arg(long, global = true, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Keeps runs and releases in this folder (default with --out: DIR.state)
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Overrides an entry of `vars:`; may be repeated
+    #[arg(long = "var", global = true, value_name = "NAME=VALUE")]
+    pub vars: Vec<String>,
+    /// Fixes the cause's time, so that a run can be repeated byte for byte
+    #[arg(long, global = true, value_name = "RFC3339")]
+    pub now: Option<String>,
+    /// How results are written
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+    /// Says only what went wrong
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// When to colour
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Human,
+    /// One JSON document
+    Json,
+    /// One JSON object a line
+    Jsonl,
+    /// An aligned table (query)
+    Table,
+    /// Comma-separated values (query)
+    Csv,
+    /// GitHub annotations (check)
+    Github,
+    /// SARIF 2.1 (check)
+    Sarif,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal
+    Auto,
+    Always,
+    Never,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make and publish the documents of one day
+    #[command(after_help = "Examples:
+  phase6 run                                                      # everything of today
+  phase6 run --date 2025-12-12 --only tonight,tonight-players
+  phase6 run --date yesterday --only results,best-bets
+  phase6 run --players --min-games 5
+  phase6 run --date 2022-03-18 --data DIR --out OUT --now 2022-03-18T22:00:00Z")]
+    Run(RunArgs),
+    /// Make and publish the documents of many days; goes on where it was interrupted
+    #[command(after_help = "Examples:
+  phase6 backfill predictions,results --from 2021-10-19 --to 2022-04-09
+  phase6 backfill results --from 2025-12-01 --to 2025-12-11 --jobs 2 --restart")]
+    Backfill(BackfillArgs),
+    /// Check the whole project: configuration, SQL, shapes, schemas; needs no warehouse
+    #[command(after_help = "Examples:
+  phase6 check
+  phase6 check --format github        # annotations on a pull request")]
+    Check,
+    /// Show the bound SQL and the parameters of an export
+    #[command(after_help = "Examples:
+  phase6 render results --date 2025-12-11
+  phase6 render results --date 2025-12-11 --engine duckdb")]
+    Render(RenderArgs),
+    /// Make the documents of an export and show them; publishes nothing
+    #[command(after_help = "Examples:
+  phase6 preview results --date 2025-12-11
+  phase6 preview players --to /tmp/players")]
+    Preview(PreviewArgs),
+    /// Run a GoogleSQL statement on the target's warehouse
+    #[command(after_help = "Examples:
+  phase6 query 'SELECT COUNT(*) AS games FROM nba_raw.nbac_schedule'
+  phase6 query 'SELECT @day AS d' --param day=DATE:2025-12-12 --format json
+  phase6 query --jsonl < statements.jsonl")]
+    Query(QueryArgs),
+    /// List the exports, their paths and the tables that they read
+    List,
+    /// Run the tests written in the exports: rows in, document out
+    #[command(after_help = "Examples:
+  phase6 test
+  phase6 test results streaks")]
+    Test(TestArgs),
+    /// Say what is configured and what can be reached
+    Doctor,
+    /// Print or write the generated JSON Schemas
+    #[command(after_help = "Examples:
+  phase6 schema export                # the schema of exports/*.yaml
+  phase6 schema publishing            # the schema of phase6_publishing.yaml
+  phase6 schema --write               # all generated files of schemas/phase6")]
+    Schema(SchemaArgs),
+    /// Print the completions for a shell
+    #[command(after_help = "Examples:
+  phase6 completions bash > /etc/bash_completion.d/phase6")]
+    Completions { shell: clap_complete::Shell },
+}
+
+/// Options that say what to make.
+#[derive(Debug, Args, Clone)]
+pub struct Selection {
+    /// The target date: YYYY-MM-DD, today, yesterday, tomorrow, today-7d
+    #[arg(long, value_name = "DATE", default_value = "today", allow_hyphen_values = true)]
+    pub date: String,
+    /// A parameter of the export; may be repeated
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    /// Short for --param min_games=N
+    #[arg(long, value_name = "N")]
+    pub min_games: Option<i64>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Only these exports
+    #[arg(long, value_name = "EXPORT,…", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Only the exports that a message with `players: true` asks for
+    #[arg(long, conflicts_with = "only")]
+    pub players: bool,
+    /// Leave `latest` and other undated objects alone
+    #[arg(long)]
+    pub no_update_latest: bool,
+    /// Let an older date replace a newer one
+    #[arg(long)]
+    pub force: bool,
+    /// How many exports run at once
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub jobs: u16,
+    /// Exit with 4 when nothing was published
+    #[arg(long)]
+    pub strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BackfillArgs {
+    /// The exports
+    #[arg(value_name = "EXPORT,…", value_delimiter = ',', required = true)]
+    pub exports: Vec<String>,
+    /// The first date
+    #[arg(long, value_name = "DATE")]
+    pub from: String,
+    /// The last date
+    #[arg(long, value_name = "DATE")]
+    pub to: String,
+    /// A parameter of the exports; may be repeated
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    /// How many exports run at once
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub jobs: u16,
+    /// Forget what an earlier, interrupted backfill of the same range has done
+    #[arg(long)]
+    pub restart: bool,
+    /// Let undated objects take part too
+    #[arg(long)]
+    pub update_latest: bool,
+}
+
+/// The engine whose SQL is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// The GoogleSQL that BigQuery gets
+    Bigquery,
+    /// What the embedded engine gets
+    Duckdb,
+}
+
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    pub export: String,
+    #[command(flatten)]
+    pub selection: Selection,
+    #[arg(long, value_enum, default_value_t = Engine::Bigquery)]
+    pub engine: Engine,
+}
+
+#[derive(Debug, Args)]
+pub struct PreviewArgs {
+    pub export: String,
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Writes the documents into this folder, under their paths
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct QueryArgs {
+    /// The statement; `-` reads it from standard input
+    #[arg(required_unless_present = "jsonl")]
+    pub sql: Option<String>,
+    /// A parameter: name=value, with a type where it is no text: day=DATE:2025-12-12
+    #[arg(long = "param", value_name = "NAME=[TYPE:]VALUE")]
+    pub params: Vec<String>,
+    /// Reads {"id","sql"} lines and answers each with a line
+    #[arg(long, conflicts_with = "sql")]
+    pub jsonl: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Only these exports
+    pub exports: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// export, publishing, or the path of a generated file
+    pub which: Option<String>,
+    /// Writes all generated files
+    #[arg(long, conflicts_with = "which")]
+    pub write: bool,
+}
