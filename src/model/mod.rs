@@ -1,6 +1,7 @@
 //! Plain values: types, rows, statements. No I/O, no async.
 
 pub mod dates;
+pub mod report;
 pub mod request;
 pub mod rows;
 pub mod statement;
