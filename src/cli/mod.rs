@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod exit;
+pub mod report;
 
 use args::Cli;
 use clap::Parser;
