@@ -1,7 +1,16 @@
-//! What analysts and operators wrote, checked: `load(dir) -> (Project, Diagnostics)`, never stopping at the first problem.
+//! What analysts and operators wrote, checked: `load(dir) -> Loaded`, never stopping at the first problem.
 
+pub mod decode;
+pub mod forms;
+pub mod grammar;
+pub mod load;
 pub mod model;
 pub mod node;
+pub mod spec;
+pub mod tables;
+pub mod yaml;
+
+pub use load::{Loaded, load};
 
 pub use model::*;
 pub use node::{Node, NodeValue};

@@ -19,7 +19,13 @@ pub struct Project {
     pub targets: Vec<Target>,
     /// Keys and values that no document may hold (I-, P-8), checked in every document.
     pub forbid: Forbid,
+    /// Path patterns that were published once and are given up on purpose.
+    pub retired_paths: Vec<String>,
     pub topics: BTreeMap<String, String>,
+    /// As written, checked for their keys; the service compiles them.
+    pub triggers: Vec<Node>,
+    /// As written, checked for their keys; the service compiles them.
+    pub alerts: Vec<Node>,
     pub jobs: Vec<Job>,
     /// By name.
     pub exports: Vec<Export>,
@@ -82,7 +88,7 @@ pub struct Job {
     /// Five fields, checked.
     pub schedule: String,
     pub timezone: String,
-    pub export_types: Vec<String>,
+    pub export_types: Vec<Spanned<String>>,
     /// A date word (`yesterday`) or an ISO date.
     pub target_date: Option<String>,
     pub players: bool,
@@ -105,6 +111,8 @@ pub struct Table {
 pub struct Export {
     pub name: Spanned<String>,
     pub description: String,
+    /// The message field and option that select this export without naming it.
+    pub selected_by: Option<String>,
     /// The file's path below the project's root.
     pub file: PathBuf,
     /// Hex SHA-256 over the text of the export's file and of every file it includes.
@@ -188,6 +196,8 @@ pub struct FileDecl {
 pub struct AliasDecl {
     pub path: Spanned<String>,
     pub cache_control: CacheControl,
+    /// Whether an empty document replaces it.
+    pub write_when_empty: bool,
 }
 
 /// A Cache-Control header, fixed or by state.

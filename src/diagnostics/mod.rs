@@ -1,5 +1,7 @@
 //! What is wrong with what somebody wrote: a code, a sentence, places, a help line. All problems at once.
 
+pub mod render;
+
 use std::ops::Range;
 use std::path::PathBuf;
 

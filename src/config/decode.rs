@@ -1,0 +1,422 @@
+//! Checked trees to the [`super::model`]: the specs in `grammar.rs` have held, so what is missing here was a finding already.
+
+use super::forms;
+use super::model::*;
+use super::node::{Node, NodeValue};
+use super::tables::named_type;
+use crate::diagnostics::{Diagnostic, Spanned, nearest};
+use crate::model::{Type, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Reads `${NAME}`s of the environment, where the grammar says that a value may hold them.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The entries of a map; none where it is no map.
+pub fn entries(node: &Node) -> &[(Spanned<String>, Node)] {
+    match &node.value {
+        NodeValue::Map(entries) => entries,
+        _ => &[],
+    }
+}
+
+/// The items of a list; none where it is no list.
+pub fn items(node: Option<&Node>) -> &[Node] {
+    match node.map(|n| &n.value) {
+        Some(NodeValue::Seq(items)) => items,
+        _ => &[],
+    }
+}
+
+fn text(node: &Node, key: &str) -> Option<String> {
+    node.get(key).and_then(Node::as_str).map(str::to_owned)
+}
+
+fn spanned(node: &Node, key: &str) -> Option<Spanned<String>> {
+    let value = node.get(key)?;
+    Some(Spanned { value: value.as_str()?.to_owned(), span: value.span })
+}
+
+fn texts(node: Option<&Node>) -> Vec<String> {
+    items(node).iter().filter_map(|n| n.as_str().map(str::to_owned)).collect()
+}
+
+/// A scalar as a parameter's value.
+pub fn value(node: &Node) -> Value {
+    match &node.value {
+        NodeValue::Null | NodeValue::Map(_) => Value::Null,
+        NodeValue::Bool(v) => Value::Bool(*v),
+        NodeValue::Int(v) => Value::Int64(*v),
+        NodeValue::Float(v) => Value::Float64(*v),
+        NodeValue::Str { text, .. } => Value::Text(text.clone()),
+        NodeValue::Seq(nodes) => Value::Array(nodes.iter().map(value).collect()),
+    }
+}
+
+/// A declared type: `date`, `array<string>`.
+pub fn declared_type(text: &str) -> Option<Type> {
+    let text = text.trim();
+    let lower = text.to_ascii_lowercase();
+    if let Some(inner) = lower.strip_prefix("array<").and_then(|t| t.strip_suffix('>')) {
+        return Some(Type::Array(Box::new(named_type(inner)?)));
+    }
+    named_type(text)
+}
+
+/// `phase6_publishing.yaml` into the project.
+pub fn publishing(node: &Node, env: Env<'_>, project: &mut Project, findings: &mut Vec<Diagnostic>) {
+    if let Some(version) = node.get("version")
+        && version.value != NodeValue::Int(1)
+    {
+        findings.push(
+            Diagnostic::error("unknown-version", "this version of the format is not known", version.span)
+                .help("write `version: 1`"),
+        );
+    }
+    if let Some(calendar) = node.get("calendar") {
+        project.calendar = Calendar {
+            timezone: text(calendar, "timezone").unwrap_or_else(|| "Etc/UTC".into()),
+            day_starts_at_minutes: text(calendar, "day_starts_at").and_then(|t| forms::clock(&t).ok()).unwrap_or(0),
+        };
+    }
+    for (name, node) in node.get("vars").map(entries).unwrap_or_default() {
+        project.vars.insert(name.value.clone(), value(node));
+    }
+    if let Some(forbid) = node.get("forbid") {
+        project.forbid = Forbid { keys: texts(forbid.get("keys")), values: texts(forbid.get("values")) };
+    }
+    project.retired_paths = texts(node.get("retired_paths"));
+    for (name, topic) in node.get("topics").map(entries).unwrap_or_default() {
+        project.topics.insert(name.value.clone(), topic.as_str().unwrap_or_default().to_owned());
+    }
+    for (name, node) in node.get("targets").map(entries).unwrap_or_default() {
+        if let Some(target) = target(name, node, env, findings) {
+            project.targets.push(target);
+        }
+    }
+    for node in items(node.get("scheduler").and_then(|s| s.get("jobs"))) {
+        project.jobs.extend(job(node));
+    }
+    project.triggers = items(node.get("triggers")).to_vec();
+    project.alerts = items(node.get("alerts")).to_vec();
+}
+
+fn target(name: &Spanned<String>, node: &Node, env: Env<'_>, findings: &mut Vec<Diagnostic>) -> Option<Target> {
+    let mut field = |part: &Node, key: &str| -> Option<String> {
+        match part.get(key) {
+            Some(node) => expanded(node, env, findings),
+            None => {
+                findings.push(
+                    Diagnostic::error(
+                        "missing-key",
+                        format!("this `{}` lacks the key `{key}`", text(part, "type")?),
+                        part.span,
+                    )
+                    .help("the type of a target's part decides which keys it has"),
+                );
+                None
+            }
+        }
+    };
+    let warehouse = node.get("warehouse")?;
+    let store = node.get("store")?;
+    let state = node.get("state")?;
+    let warehouse = match text(warehouse, "type")?.as_str() {
+        "duckdb" => WarehouseTarget::DuckDb { data: PathBuf::from(field(warehouse, "data")?) },
+        _ => WarehouseTarget::BigQuery {
+            project: field(warehouse, "project")?,
+            location: text(warehouse, "location"),
+            max_bytes_billed: text(warehouse, "max_bytes_billed")
+                .and_then(|t| forms::size(&t).ok())
+                .unwrap_or(DEFAULT_MAX_BYTES_BILLED),
+        },
+    };
+    let prefix = text(store, "prefix").unwrap_or_default();
+    let store = match text(store, "type")?.as_str() {
+        "directory" => StoreTarget::Directory { path: PathBuf::from(field(store, "path")?), prefix },
+        _ => StoreTarget::Gcs { bucket: field(store, "bucket")?, prefix },
+    };
+    let state = match text(state, "type")?.as_str() {
+        "directory" => StateTarget::Directory { path: PathBuf::from(field(state, "path")?) },
+        _ => StateTarget::Gcs { bucket: field(state, "bucket")? },
+    };
+    Some(Target { name: name.clone(), warehouse, store, state })
+}
+
+/// What a BigQuery job may read when nothing is said, in bytes.
+const DEFAULT_MAX_BYTES_BILLED: u64 = 20_000_000_000;
+
+/// A text with its `${NAME}`s filled in. The finding names the variable, never its value.
+fn expanded(node: &Node, env: Env<'_>, findings: &mut Vec<Diagnostic>) -> Option<String> {
+    let text = node.as_str()?;
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        out.push_str(&rest[..start]);
+        let Some(end) = rest[start..].find('}') else {
+            findings.push(Diagnostic::error("bad-value", "`${` is not closed", node.span).help("write `${NAME}`"));
+            return None;
+        };
+        let name = &rest[start + 2..start + end];
+        match env(name) {
+            Some(value) => out.push_str(&value),
+            None => {
+                findings.push(
+                    Diagnostic::error("missing-environment", format!("the environment has no `{name}`"), node.span)
+                        .help(format!("set {name} before starting phase6")),
+                );
+                return None;
+            }
+        }
+        rest = &rest[start + end + 1..];
+    }
+    out.push_str(rest);
+    Some(out)
+}
+
+fn job(node: &Node) -> Option<Job> {
+    Some(Job {
+        name: spanned(node, "name")?,
+        schedule: text(node, "schedule")?,
+        timezone: text(node, "timezone").unwrap_or_else(|| "Etc/UTC".into()),
+        export_types: items(node.get("export_types"))
+            .iter()
+            .filter_map(|n| Some(Spanned { value: n.as_str()?.to_owned(), span: n.span }))
+            .collect(),
+        target_date: text(node, "target_date"),
+        players: node.get("players").is_some_and(|n| n.value == NodeValue::Bool(true)),
+        min_games: match node.get("min_games").map(|n| &n.value) {
+            Some(NodeValue::Int(v)) => Some(*v),
+            _ => None,
+        },
+    })
+}
+
+/// A file of SQL that was read: its text and where it stands.
+pub type ReadSql<'a> =
+    &'a mut dyn FnMut(&Spanned<String>, &mut Vec<Diagnostic>) -> Option<(String, crate::diagnostics::Span)>;
+
+/// `exports/<name>.yaml`.
+pub fn export(node: &Node, file: &Path, sql: ReadSql<'_>, findings: &mut Vec<Diagnostic>) -> Option<Export> {
+    let name = spanned(node, "export")?;
+    if file.file_stem().is_some_and(|stem| *stem != *name.value) {
+        findings.push(
+            Diagnostic::error(
+                "export-name",
+                format!("the export is called `{}`, its file is not", name.value),
+                name.span,
+            )
+            .help(format!("rename the file to {}.yaml", name.value)),
+        );
+    }
+    let params = node.get("params").map(entries).unwrap_or_default();
+    let params = params.iter().filter_map(|(name, node)| param(name, node, findings)).collect();
+    let mut queries: Vec<Query> = Vec::new();
+    if node.get("sql").is_some() || node.get("sql_file").is_some() {
+        let rows = Spanned { value: "rows".to_owned(), span: node.get("sql").or(node.get("sql_file"))?.span };
+        queries.extend(query(&rows, node, sql, findings));
+    }
+    for (name, node) in node.get("queries").map(entries).unwrap_or_default() {
+        queries.extend(query(name, node, sql, findings));
+    }
+    let mut documents: Vec<DocumentDecl> = Vec::new();
+    if node.get("shape").is_some() {
+        documents.extend(document(name.value.clone(), node, findings));
+    }
+    for part in items(node.get("documents")) {
+        documents.extend(document(text(part, "name").unwrap_or_default(), part, findings));
+    }
+    if documents.is_empty() {
+        findings.push(
+            Diagnostic::error("missing-key", "this export makes no document", name.span)
+                .help("write `shape`, `files` and `schema`, or a list of `documents`"),
+        );
+    }
+    Some(Export {
+        description: text(node, "description").unwrap_or_default(),
+        selected_by: text(node, "selected_by"),
+        file: file.to_owned(),
+        config_hash: String::new(),
+        params,
+        queries,
+        documents,
+        on_empty: on_empty(node.get("on_empty")),
+        timeout: text(node, "timeout").and_then(|t| forms::duration(&t).ok()),
+        freshness: node.get("freshness").cloned(),
+        ready: items(node.get("ready")).to_vec(),
+        tests: items(node.get("tests")).to_vec(),
+        name,
+    })
+}
+
+fn param(name: &Spanned<String>, node: &Node, findings: &mut Vec<Diagnostic>) -> Option<ParamDecl> {
+    let type_node = if node.as_str().is_some() { node } else { node.get("type")? };
+    let written = type_node.as_str()?;
+    let Some(ty) = declared_type(written) else {
+        const KNOWN: [&str; 7] = ["bool", "int64", "float64", "numeric", "string", "date", "timestamp"];
+        let found =
+            Diagnostic::error("unknown-type", format!("there is no parameter type `{written}`"), type_node.span);
+        findings.push(match nearest(written, KNOWN) {
+            Some(near) => found.help(format!("did you mean `{near}`?")),
+            None => found.help(format!("one of {}, array<…>", KNOWN.join(", "))),
+        });
+        return None;
+    };
+    Some(ParamDecl { name: name.clone(), ty, default: node.get("default").map(value) })
+}
+
+fn query(name: &Spanned<String>, node: &Node, sql: ReadSql<'_>, findings: &mut Vec<Diagnostic>) -> Option<Query> {
+    let (text, span, sql_file) = match (node.get("sql"), spanned(node, "sql_file")) {
+        (Some(inline), None) => (inline.as_str()?.to_owned(), inline.span, None),
+        (None, Some(path)) => {
+            let (text, span) = sql(&path, findings)?;
+            (text, span, Some(path.value))
+        }
+        _ => {
+            findings.push(
+                Diagnostic::error(
+                    "missing-key",
+                    format!("the query `{}` needs `sql` or `sql_file`", name.value),
+                    name.span,
+                )
+                .help("exactly one of them"),
+            );
+            return None;
+        }
+    };
+    let optional = node.get("optional").is_some_and(|n| n.value == NodeValue::Bool(true));
+    if optional && node.get("default").is_none() {
+        findings.push(
+            Diagnostic::error(
+                "missing-key",
+                format!("the optional query `{}` lacks its `default`", name.value),
+                name.span,
+            )
+            .help("write the rows that replace a failure, such as `default: []`"),
+        );
+    }
+    Some(Query {
+        name: name.clone(),
+        sql: text,
+        sql_span: span,
+        sql_file,
+        optional,
+        default: node.get("default").cloned(),
+        columns: None,
+        tables: Vec::new(),
+    })
+}
+
+fn document(name: String, node: &Node, findings: &mut Vec<Diagnostic>) -> Option<DocumentDecl> {
+    let shape = node.get("shape")?.clone();
+    let each = node.get("each").and_then(|each| {
+        let text = each.as_str()?;
+        let parts: Vec<&str> = text.split_whitespace().collect();
+        match parts.as_slice() {
+            [query, "by", column] => {
+                let part = |value: &str| Spanned { value: value.to_owned(), span: each.span };
+                Some(Each { query: part(query), by: part(column) })
+            }
+            _ => {
+                findings.push(
+                    Diagnostic::error("bad-value", format!("`{text}` is no fan-out"), each.span)
+                        .help("write `each: QUERY by COLUMN`"),
+                );
+                None
+            }
+        }
+    });
+    let files: Vec<FileDecl> = items(node.get("files")).iter().filter_map(file_decl).collect();
+    if files.is_empty() {
+        findings.push(
+            Diagnostic::error("missing-key", format!("the document `{name}` goes nowhere"), node.get("shape")?.span)
+                .help("write `files: [{path: …}]`"),
+        );
+    }
+    let budget = match node.get("failure_budget_pct").map(|n| &n.value) {
+        Some(NodeValue::Int(v)) => *v as f64,
+        Some(NodeValue::Float(v)) => *v,
+        _ => 0.0,
+    };
+    Some(DocumentDecl {
+        name,
+        each,
+        index_of: spanned(node, "index_of"),
+        shape,
+        empty: node.get("empty").cloned(),
+        files,
+        schema: spanned(node, "schema"),
+        guards: items(node.get("guards")).to_vec(),
+        failure_budget_pct: budget,
+    })
+}
+
+fn file_decl(node: &Node) -> Option<FileDecl> {
+    Some(FileDecl {
+        path: spanned(node, "path")?,
+        cache_control: cache_control(node.get("cache_control")),
+        aliases: items(node.get("aliases"))
+            .iter()
+            .filter_map(|alias| {
+                Some(AliasDecl {
+                    path: spanned(alias, "path")?,
+                    cache_control: cache_control(alias.get("cache_control")),
+                    write_when_empty: text(alias, "when_empty").is_some_and(|t| t == "write"),
+                })
+            })
+            .collect(),
+        once: text(node, "write").is_some_and(|t| t == "once"),
+    })
+}
+
+/// What a public object says when nothing is declared; without a header Cloud Storage would let it be cached for an hour.
+const DEFAULT_CACHE_CONTROL: &str = "public, max-age=300";
+
+fn cache_control(node: Option<&Node>) -> CacheControl {
+    match node {
+        Some(node) if node.get("final").is_some() => CacheControl::ByState {
+            when: node.get("when").cloned(),
+            last: text(node, "final").unwrap_or_default(),
+            otherwise: text(node, "else").unwrap_or_default(),
+        },
+        Some(node) => CacheControl::Fixed(node.as_str().unwrap_or(DEFAULT_CACHE_CONTROL).to_owned()),
+        None => CacheControl::Fixed(DEFAULT_CACHE_CONTROL.to_owned()),
+    }
+}
+
+fn on_empty(node: Option<&Node>) -> OnEmpty {
+    let word = match node {
+        Some(node) if node.as_str().is_some() => node.as_str().map(str::to_owned),
+        Some(node) => text(node, "do"),
+        None => None,
+    };
+    let action = match word.as_deref() {
+        Some("write") => OnEmptyDo::Write,
+        Some("fail") => OnEmptyDo::Fail,
+        _ => OnEmptyDo::Keep,
+    };
+    OnEmpty { when: node.and_then(|n| n.get("when")).cloned(), action }
+}
+
+/// The calendar when nothing is declared.
+pub fn default_calendar() -> Calendar {
+    Calendar { timezone: "Etc/UTC".into(), day_starts_at_minutes: 0 }
+}
+
+/// An empty project at a root.
+pub fn empty_project(root: &Path) -> Project {
+    Project {
+        root: root.to_owned(),
+        calendar: default_calendar(),
+        vars: BTreeMap::new(),
+        targets: Vec::new(),
+        forbid: Forbid::default(),
+        retired_paths: Vec::new(),
+        topics: BTreeMap::new(),
+        triggers: Vec::new(),
+        alerts: Vec::new(),
+        jobs: Vec::new(),
+        exports: Vec::new(),
+        tables: BTreeMap::new(),
+    }
+}

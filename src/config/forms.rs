@@ -1,0 +1,191 @@
+//! Texts of a certain form: durations, sizes, clock times, zones, schedules, names.
+
+use super::spec::Form;
+use std::time::Duration;
+
+pub static DURATION: Form =
+    Form { name: "a duration", example: "5m", pattern: "^[0-9]+(ms|s|m|h|d)$", check: |t| duration(t).map(drop) };
+pub static SIZE: Form =
+    Form { name: "a size", example: "20GB", pattern: "^[0-9]+(B|KB|MB|GB|TB)$", check: |t| size(t).map(drop) };
+pub static CLOCK: Form = Form {
+    name: "a time of day",
+    example: "04:00",
+    pattern: "^([01][0-9]|2[0-3]):[0-5][0-9]$",
+    check: |t| clock(t).map(drop),
+};
+pub static ZONE: Form =
+    Form { name: "a time zone", example: "America/New_York", pattern: "^[A-Za-z0-9_+/-]+$", check: zone };
+pub static SCHEDULE: Form =
+    Form { name: "a schedule of five fields", example: "0 10 * * *", pattern: "^\\S+( +\\S+){4}$", check: schedule };
+pub static NAME: Form = Form {
+    name: "a name of lower-case letters, digits and `-`",
+    example: "best-bets",
+    pattern: "^[a-z][a-z0-9_-]{0,62}$",
+    check: name,
+};
+pub static IDENTIFIER: Form = Form {
+    name: "a name of letters, digits and `_`",
+    example: "games",
+    pattern: "^[A-Za-z_][A-Za-z0-9_]{0,62}$",
+    check: identifier,
+};
+
+/// `5m`, `540s`, `2h`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let bad = || format!("`{text}` is no duration");
+    let number: u64 = digits.parse().map_err(|_| bad())?;
+    let factor = match unit {
+        "ms" => return Ok(Duration::from_millis(number)),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(bad()),
+    };
+    number.checked_mul(factor).map(Duration::from_secs).ok_or_else(bad)
+}
+
+/// `20GB`, in decimal units as BigQuery bills them.
+pub fn size(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let bad = || format!("`{text}` is no size");
+    let factor: u64 = match unit {
+        "B" => 1,
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        _ => return Err(bad()),
+    };
+    digits.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(bad)
+}
+
+/// `04:00` as minutes after midnight.
+pub fn clock(text: &str) -> Result<u32, String> {
+    let bad = || format!("`{text}` is no time of day");
+    let (hour, minute) = text.split_once(':').ok_or_else(bad)?;
+    if hour.len() != 2 || minute.len() != 2 {
+        return Err(bad());
+    }
+    let (hour, minute): (u32, u32) = (hour.parse().map_err(|_| bad())?, minute.parse().map_err(|_| bad())?);
+    if hour < 24 && minute < 60 { Ok(hour * 60 + minute) } else { Err(bad()) }
+}
+
+fn zone(text: &str) -> Result<(), String> {
+    jiff::tz::TimeZone::get(text).map(drop).map_err(|_| format!("there is no time zone `{text}`"))
+}
+
+fn name(text: &str) -> Result<(), String> {
+    let good = text.len() <= 63
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_');
+    if good { Ok(()) } else { Err(format!("`{text}` is no such name")) }
+}
+
+fn identifier(text: &str) -> Result<(), String> {
+    let good = text.len() <= 63
+        && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if good { Ok(()) } else { Err(format!("`{text}` is no such name")) }
+}
+
+/// Cloud Scheduler's unix-cron: exactly five fields, 0 or 7 is Sunday, names, lists, ranges, steps; no seconds, no `L # W ?`, no
+/// `@daily` (`design/semantics.md` §4).
+fn schedule(text: &str) -> Result<(), String> {
+    const MONTHS: &[&str] = &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+    const DAYS: &[&str] = &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+    if text.starts_with('@') {
+        return Err(format!("`{text}`: words are not understood by Cloud Scheduler"));
+    }
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    if fields.len() != 5 {
+        return Err(format!("`{text}` has {} fields instead of five (minute hour day month weekday)", fields.len()));
+    }
+    let rules: [(&str, u32, u32, &[&str], u32); 5] = [
+        ("minute", 0, 59, &[], 0),
+        ("hour", 0, 23, &[], 0),
+        ("day of the month", 1, 31, &[], 0),
+        ("month", 1, 12, MONTHS, 1),
+        ("day of the week", 0, 7, DAYS, 0),
+    ];
+    for (field, (what, low, high, names, first)) in fields.iter().zip(rules) {
+        let column = field.as_ptr() as usize - text.as_ptr() as usize + 1;
+        for part in field.split(',') {
+            cron_part(part, low, high, names, first)
+                .map_err(|reason| format!("`{text}`, column {column}, {what}: {reason}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn cron_part(part: &str, low: u32, high: u32, names: &[&str], first: u32) -> Result<(), String> {
+    let (range, step) = match part.split_once('/') {
+        Some((range, step)) => (range, Some(step)),
+        None => (part, None),
+    };
+    if let Some(step) = step {
+        match step.parse::<u32>() {
+            Ok(n) if n > 0 => {}
+            _ => return Err(format!("`{step}` is no step")),
+        }
+    }
+    if range == "*" {
+        return Ok(());
+    }
+    let value = |text: &str| -> Result<u32, String> {
+        if let Some(index) = names.iter().position(|n| n.eq_ignore_ascii_case(text)) {
+            return Ok(index as u32 + first);
+        }
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(format!("`{text}` is not understood"));
+        }
+        match text.parse() {
+            Ok(n) if (low..=high).contains(&n) => Ok(n),
+            _ => Err(format!("{text} lies outside {low} to {high}")),
+        }
+    };
+    match range.split_once('-') {
+        None => value(range).map(drop),
+        Some((from, to)) => {
+            let (from, to) = (value(from)?, value(to)?);
+            if from <= to { Ok(()) } else { Err(format!("the range `{range}` runs backwards")) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_are_unix_cron() {
+        for good in ["0 10 * * *", "0 11 * * 0", "*/5 0-6,12 1,15 JAN-MAR MON-FRI", "0 0 * * 7", "1/2 * * * *"] {
+            assert_eq!(schedule(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "@daily",
+            "0 0 10 * * *",
+            "0 10 * *",
+            "60 * * * *",
+            "0 0 L * *",
+            "0 0 ? * 1#2",
+            "0 0 * * 8",
+            "5-1 * * * *",
+            "*/0 * * * *",
+        ] {
+            assert!(schedule(bad).is_err(), "{bad}");
+        }
+        assert!(schedule("0 0 L * *").unwrap_err().contains("column 5"));
+    }
+
+    #[test]
+    fn sizes_and_durations_have_units() {
+        assert_eq!(size("20GB"), Ok(20_000_000_000));
+        assert_eq!(duration("540s"), Ok(Duration::from_secs(540)));
+        assert!(size("20").is_err() && size("20gb").is_err() && size("99999999999999999999GB").is_err());
+        assert!(duration("5").is_err() && duration("-5m").is_err());
+    }
+}
