@@ -4,6 +4,7 @@ pub mod dates;
 pub mod report;
 pub mod request;
 pub mod rows;
+pub mod sink;
 pub mod statement;
 pub mod types;
 
