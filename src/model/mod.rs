@@ -5,6 +5,7 @@ pub mod report;
 pub mod request;
 pub mod rows;
 pub mod sink;
+pub mod slug;
 pub mod statement;
 pub mod types;
 

@@ -1,1 +1,17 @@
-//! (in the making)
+//! The shape language: rows to documents. Parsed and compiled once per export, run in one pass.
+
+pub mod compile;
+pub mod eval;
+pub mod expr;
+pub mod filters;
+pub mod parse;
+pub mod run;
+pub mod scope;
+pub mod table;
+pub mod value;
+
+pub use compile::{CompiledShape, compile, compile_expression};
+pub use run::{Ctx, Input, KeyRows, RunError};
+pub use scope::Scope;
+pub use table::{Index, Table};
+pub use value::Val;
