@@ -1,4 +1,6 @@
 //! (in the making)
 
+pub mod fan_out;
 pub mod publish;
+pub mod release;
 pub mod watermark;

@@ -59,13 +59,23 @@ pub struct Artifact {
 }
 
 /// The order of publication: what others point to comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ArtifactKind {
     Dated,
     Entity,
     Index,
     Alias,
+}
+
+impl ArtifactKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dated => "dated",
+            Self::Entity => "entity",
+            Self::Index => "index",
+            Self::Alias => "alias",
+        }
+    }
 }
 
 /// Who publishes: the same for all objects of a run.
