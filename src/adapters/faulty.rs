@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How often each fault happens, in calls of a thousand.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,12 +30,23 @@ pub struct Faulty {
     inner: Arc<dyn ObjectStore>,
     faults: Faults,
     random: Random,
+    crashed: AtomicBool,
 }
 
 impl Faulty {
     /// The same seed and the same order of calls give the same faults. `Faults::default()` has none.
     pub fn new(inner: Arc<dyn ObjectStore>, faults: Faults, seed: u64) -> Self {
-        Self { inner, faults, random: Random::new(seed) }
+        Self { inner, faults, random: Random::new(seed), crashed: AtomicBool::new(false) }
+    }
+
+    /// Whether the caller has died: nothing that it began will ever end.
+    pub fn has_crashed(&self) -> bool {
+        self.crashed.load(Ordering::Relaxed)
+    }
+
+    async fn die(&self) {
+        self.crashed.store(true, Ordering::Relaxed);
+        std::future::pending::<()>().await;
     }
 
     async fn around<T>(
@@ -50,15 +61,16 @@ impl Faulty {
             }
         }
         let crash = self.random.chance(self.faults.crash);
-        if crash && self.random.chance(500) {
-            std::future::pending::<()>().await;
+        // A dead process does not call, whichever of its tasks it was that died.
+        if self.has_crashed() || crash && self.random.chance(500) {
+            self.die().await;
         }
         if self.random.chance(self.faults.error_before) {
             return Err(self.fault(operation, path, "injected fault before the work"));
         }
         let result = work.await;
         if crash {
-            std::future::pending::<()>().await;
+            self.die().await;
         }
         if self.random.chance(self.faults.error_after) {
             return Err(self.fault(operation, path, "injected fault after the work"));

@@ -229,12 +229,13 @@ pub fn decide(seen: Option<&ObjectInfo>, artifact: &Artifact, intent: &Intent) -
     let generation = seen.generation;
     let hash = seen.sha256.as_ref().or_else(|| seen.metadata.get(keys::SHA256));
     let same_content = hash == Some(&artifact.sha256);
-    if same_content && seen.metadata.get(keys::RUN_ID) == Some(&intent.run_id) {
-        return Ok(Step::Done(Outcome::Written { generation }));
-    }
+    let same_run = seen.metadata.get(keys::RUN_ID) == Some(&intent.run_id);
     if artifact.once {
-        let outcome = if same_content { Outcome::Unchanged { generation } } else { Outcome::Kept { generation } };
-        return Ok(Step::Done(outcome));
+        return Ok(Step::Done(match (same_content, same_run) {
+            (true, true) => Outcome::Written { generation },
+            (true, false) => Outcome::Unchanged { generation },
+            (false, _) => Outcome::Kept { generation },
+        }));
     }
     let mine = intent.watermark(artifact);
     let theirs = match watermark_of(seen) {
@@ -242,16 +243,19 @@ pub fn decide(seen: Option<&ObjectInfo>, artifact: &Artifact, intent: &Intent) -
         Err(_) if intent.force => None,
         Err(reason) => return Err(PublishError::Watermark { path: seen.path.clone(), reason }),
     };
-    if let Some(by) = theirs.clone().filter(|theirs| !intent.force && theirs.is_newer_than(&mine)) {
+    let ahead = theirs.as_ref().is_some_and(|theirs| !mine.is_newer_than(theirs));
+    // A run that was cut off and asked the warehouse again is newer than what it wrote the first time.
+    if same_content && same_run && ahead {
+        return Ok(Step::Done(Outcome::Written { generation }));
+    }
+    if let Some(by) = theirs.filter(|theirs| !intent.force && theirs.is_newer_than(&mine)) {
         return Ok(Step::Done(Outcome::Superseded { generation, by }));
     }
     let same_headers = seen.cache_control == artifact.cache_control
         && seen.content_type.as_ref().is_none_or(|t| *t == artifact.content_type);
     if same_content && same_headers {
-        return Ok(match theirs {
-            Some(theirs) if !mine.is_newer_than(&theirs) => Step::Done(Outcome::Unchanged { generation }),
-            _ => Step::Advance(seen.version()),
-        });
+        let unchanged = Step::Done(Outcome::Unchanged { generation });
+        return Ok(if ahead { unchanged } else { Step::Advance(seen.version()) });
     }
     Ok(Step::Write(Condition::Match(seen.version())))
 }

@@ -7,7 +7,7 @@
 use super::fan_out::fan_out;
 use super::publish::{Artifact, ArtifactKind, Intent, Outcome, Patience, PublishError, Retry, publish_object};
 use crate::ports::store::ObjectStore;
-use crate::state::releases::{Release, ReleasedObject, ReleasedOutcome};
+use crate::state::releases::{Committed, Release, ReleasedObject, ReleasedOutcome};
 use crate::state::{State, StateError};
 use jiff::civil::Date;
 use std::fmt;
@@ -41,6 +41,8 @@ pub struct Published {
     pub release: Release,
     /// In the order of the artifacts.
     pub outcomes: Vec<Outcome>,
+    /// `Before`: another run answered the same run key first, and its release is the one that counts.
+    pub committed: Committed,
 }
 
 impl Published {
@@ -114,9 +116,9 @@ pub async fn publish_release(
     }
     let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
     let release = describe(&artifacts, &outcomes, intent, info);
-    state.record_release(&release).await?;
+    let committed = state.record_release(&release).await?;
     state.flush().await?;
-    Ok(Published { release, outcomes })
+    Ok(Published { release, outcomes, committed })
 }
 
 async fn flush(store: &dyn ObjectStore, retry: &Retry) -> Result<(), PublishError> {

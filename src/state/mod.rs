@@ -4,7 +4,7 @@
 //! ```text
 //! runs/<export>/<run>.json            one run, from its start to its outcome
 //! run-keys/<key>.json                 which run answered a cause (a redelivery finds it)
-//! releases/<export>/<run>.json        what a run published: path, generation, hash, counts
+//! releases/<export>/key-<key>.json    what a run published: path, generation, hash, counts
 //! releases/<export>/index.json        the releases in order, for history and guards
 //! claims/<name>.json                  who may work on something, and until when
 //! quarantine/<export>/<run>/<path>    a rejected document, and beside it why

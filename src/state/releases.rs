@@ -60,10 +60,22 @@ impl ReleasedOutcome {
     }
 }
 
+/// Whose release counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    Now,
+    /// Another run with the same run key was first.
+    Before {
+        run_id: String,
+    },
+}
+
 /// A release in the index.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReleaseHead {
     pub run_id: String,
+    /// Where its record is: by run key, so that one key has one release; by run id for runs without a key.
+    record: String,
     pub target_date: Date,
     pub as_of: Timestamp,
 }
@@ -81,11 +93,30 @@ const INDEX_LENGTH: usize = 500;
 const LOOK_BACK: usize = 20;
 
 impl State {
-    /// Commits a release: first its record, then its place in the index. Again with the same run is as good as once.
-    pub async fn record_release(&self, release: &Release) -> Result<(), StateError> {
-        self.write(&release_path(&release.export, &release.run_id), release).await?;
-        let head =
-            ReleaseHead { run_id: release.run_id.clone(), target_date: release.target_date, as_of: release.as_of };
+    /// Commits a release: first its record, then its place in the index. Again with the same run is as good as once; of
+    /// several runs with one run key the first commits, and the others learn which that was.
+    pub async fn record_release(&self, release: &Release) -> Result<Committed, StateError> {
+        let record = record_name(release);
+        let path = release_path(&release.export, &record);
+        let mut committed = None;
+        self.update(&path, |there: Option<Release>| match there {
+            Some(there) if there.run_id != release.run_id => {
+                committed = Some(there);
+                None
+            }
+            Some(there) if there == *release => None,
+            _ => Some(release.clone()),
+        })
+        .await?;
+        // The first may have been cut off between its record and the index: whoever finds the record completes it.
+        let committed_release = committed.as_ref().unwrap_or(release);
+        self.index(committed_release, record).await?;
+        Ok(committed.map_or(Committed::Now, |first| Committed::Before { run_id: first.run_id }))
+    }
+
+    async fn index(&self, release: &Release, record: String) -> Result<(), StateError> {
+        let (run_id, target_date, as_of) = (release.run_id.clone(), release.target_date, release.as_of);
+        let head = ReleaseHead { run_id, record, target_date, as_of };
         self.update(&index_path(&release.export), |index: Option<ReleaseIndex>| {
             let mut index = index.unwrap_or_default();
             if index.heads.contains(&head) {
@@ -104,16 +135,16 @@ impl State {
         Ok(self.read::<ReleaseIndex>(&index_path(export)).await?.map_or_else(Vec::new, |(index, _)| index.heads))
     }
 
-    /// One release.
-    pub async fn release(&self, export: &str, run_id: &str) -> Result<Option<Release>, StateError> {
-        Ok(self.read(&release_path(export, run_id)).await?.map(|(release, _)| release))
+    /// One release of the history.
+    pub async fn release(&self, export: &str, head: &ReleaseHead) -> Result<Option<Release>, StateError> {
+        Ok(self.read(&release_path(export, &head.record)).await?.map(|(release, _)| release))
     }
 
     /// What a release of `target_date` is compared with: the newest one (by date, then by query) that is not of a later
     /// date. So a backfill of an old day is held against its neighbours and not against today.
     pub async fn last_release(&self, export: &str, target_date: Date) -> Result<Option<Release>, StateError> {
         match self.heads_up_to(export, target_date).await?.first() {
-            Some(head) => self.release(export, &head.run_id).await,
+            Some(head) => self.release(export, head).await,
             None => Ok(None),
         }
     }
@@ -128,7 +159,7 @@ impl State {
         path: Option<&str>,
     ) -> Result<Option<ReleasedObject>, StateError> {
         for head in self.heads_up_to(export, target_date).await?.iter().take(LOOK_BACK) {
-            let Some(release) = self.release(export, &head.run_id).await? else { continue };
+            let Some(release) = self.release(export, head).await? else { continue };
             let found = release
                 .objects
                 .into_iter()
@@ -160,8 +191,15 @@ impl State {
     }
 }
 
-fn release_path(export: &str, run_id: &str) -> String {
-    format!("releases/{}/run-{}.json", segment(export), segment(run_id))
+fn record_name(release: &Release) -> String {
+    match &release.run_key {
+        Some(key) => format!("key-{}", segment(key)),
+        None => format!("run-{}", segment(&release.run_id)),
+    }
+}
+
+fn release_path(export: &str, record: &str) -> String {
+    format!("releases/{}/{record}.json", segment(export))
 }
 
 fn index_path(export: &str) -> String {

@@ -1,7 +1,7 @@
 //! Only compiled for tests: `#[cfg(test)]`.
 
 use super::claims::Claim;
-use super::releases::{Release, ReleasedObject, ReleasedOutcome};
+use super::releases::{Committed, Release, ReleasedObject, ReleasedOutcome};
 use super::runs::{RunRecord, RunStatus};
 use super::*;
 use crate::adapters::directory::DirectoryStore;
@@ -76,6 +76,18 @@ async fn releases_are_found_by_date_and_document() {
     assert_eq!(state.last_object("e", date, "other", None).await.unwrap(), None);
     assert_eq!(state.all_releases("e").await.unwrap().len(), 3);
     assert_eq!(state.release_history("none").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn one_run_key_has_one_release() {
+    let state = state();
+    let keyed = |run: &str| Release { run_key: Some("k".into()), ..release(run, "2025-12-12") };
+    assert_eq!(state.record_release(&keyed("r1")).await.unwrap(), Committed::Now);
+    assert_eq!(state.record_release(&keyed("r1")).await.unwrap(), Committed::Now);
+    assert_eq!(state.record_release(&keyed("r2")).await.unwrap(), Committed::Before { run_id: "r1".into() });
+    let history = state.release_history("e").await.unwrap();
+    assert_eq!(history.len(), 1);
+    assert_eq!(state.release("e", &history[0]).await.unwrap().unwrap().run_id, "r1");
 }
 
 #[tokio::test]

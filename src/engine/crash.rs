@@ -1,0 +1,1 @@
+//! Only compiled for tests: `#[cfg(test)]`.
