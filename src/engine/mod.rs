@@ -10,3 +10,5 @@ pub mod watermark;
 mod crash;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod speed;
