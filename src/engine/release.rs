@@ -191,3 +191,96 @@ fn describe(artifacts: &[Artifact], outcomes: &[Outcome], intent: &Intent, info:
         objects: objects.collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::directory::DirectoryStore;
+    use crate::adapters::memory::MemoryStore;
+    use crate::ports::store::Body;
+    use std::collections::BTreeMap;
+
+    fn artifact(path: &str, kind: ArtifactKind, text: &str) -> Artifact {
+        Artifact {
+            path: path.into(),
+            body: Body::from(text.as_bytes().to_vec()),
+            sha256: crate::adapters::hex_sha256(text.as_bytes()),
+            size: text.len() as u64,
+            content_type: "application/json".into(),
+            cache_control: None,
+            kind,
+            dated: kind == ArtifactKind::Dated,
+            once: false,
+            document: "e".into(),
+            schema: None,
+            counts: BTreeMap::from([("games[]".to_owned(), 8)]),
+        }
+    }
+
+    fn run(day: &str) -> (Intent, ReleaseInfo) {
+        let intent = Intent {
+            run_id: format!("run-{day}"),
+            target_date: day.parse().unwrap(),
+            as_of: format!("{day}T18:00:00Z").parse().unwrap(),
+            config_hash: "c".into(),
+            force: false,
+        };
+        (intent, ReleaseInfo { export: "e".into(), run_key: None, data_date: None })
+    }
+
+    fn documents(day: &str) -> Vec<Artifact> {
+        vec![
+            artifact("e/latest.json", ArtifactKind::Alias, day),
+            artifact("e/index.json", ArtifactKind::Index, day),
+            artifact("e/p/1.json", ArtifactKind::Entity, day),
+            artifact(&format!("e/{day}.json"), ArtifactKind::Dated, day),
+        ]
+    }
+
+    async fn publish(
+        store: &Arc<dyn ObjectStore>,
+        state: &State,
+        artifacts: Vec<Artifact>,
+        day: &str,
+    ) -> Result<Published, ReleaseError> {
+        let (intent, info) = run(day);
+        publish_release(store, state, artifacts, &intent, &info, &PublishOptions::default()).await
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_release_names_what_it_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::new(dir.path().join("out")));
+        let state = State::new(Arc::new(DirectoryStore::new(dir.path().join("state"))));
+        let published = publish(&store, &state, documents("2025-12-12"), "2025-12-12").await.unwrap();
+        assert_eq!(published.count(|o| matches!(o, Outcome::Written { .. })), 4);
+        assert_eq!(published.committed, Committed::Now);
+        let last = state.last_release("e", "2025-12-31".parse().unwrap()).await.unwrap();
+        assert_eq!(last, Some(published.release));
+        let older = publish(&store, &state, documents("2025-12-11"), "2025-12-11").await.unwrap();
+        assert!(matches!(older.outcomes[0], Outcome::Superseded { .. }), "{:?}", older.outcomes);
+        assert!(matches!(older.outcomes[3], Outcome::Written { .. }));
+        assert_eq!(store.get("e/latest.json", None).await.unwrap().bytes, b"2025-12-12");
+    }
+
+    #[tokio::test]
+    async fn a_failed_step_leaves_what_comes_after_it() {
+        let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+        let state = State::new(Arc::new(MemoryStore::new()));
+        let first = publish(&store, &state, documents("2025-12-11"), "2025-12-11").await.unwrap();
+        let mut artifacts = documents("2025-12-12");
+        artifacts.push(artifact("e/../p/2.json", ArtifactKind::Entity, "x"));
+        let error = publish(&store, &state, artifacts, "2025-12-12").await.unwrap_err();
+        assert!(!error.is_transient());
+        assert!(error.to_string().contains("no release was recorded"), "{error}");
+        for path in ["e/latest.json", "e/index.json"] {
+            assert_eq!(store.get(path, None).await.unwrap().bytes, b"2025-12-11");
+        }
+        assert_eq!(state.release_history("e").await.unwrap().len(), 1);
+        let unreadable = crate::engine::invariants::release_is_readable(store.as_ref(), &first.release).await;
+        assert!(unreadable.is_empty(), "{unreadable:?}");
+        // The same run again, repaired, goes on.
+        let again = publish(&store, &state, documents("2025-12-12"), "2025-12-12").await.unwrap();
+        assert!(again.outcomes.iter().all(Outcome::is_live));
+    }
+}

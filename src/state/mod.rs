@@ -132,14 +132,11 @@ impl State {
 
     /// Changes a record that several write: `change` sees what is there and gives what shall be there, or `None` to leave
     /// it. It may be called again after a lost reply, so applying it twice must be as good as once.
-    async fn update<T: Serialize + DeserializeOwned>(
+    async fn update<T: Serialize + DeserializeOwned + Send + Sync>(
         &self,
         path: &str,
         mut change: impl FnMut(Option<T>) -> Option<T> + Send,
-    ) -> Result<(), StateError>
-    where
-        T: Send + Sync,
-    {
+    ) -> Result<(), StateError> {
         let mut attempts = Attempts::new(self.pause);
         loop {
             let (there, condition) = match self.read::<T>(path).await? {
