@@ -1,0 +1,201 @@
+//! Only compiled for tests: `#[cfg(test)]`.
+
+use super::claims::Claim;
+use super::releases::{Committed, Release, ReleasedObject, ReleasedOutcome};
+use super::runs::{RunRecord, RunStatus};
+use super::*;
+use crate::adapters::directory::DirectoryStore;
+use crate::adapters::faulty::{Faults, Faulty};
+use crate::adapters::memory::MemoryStore;
+use jiff::{SignedDuration, Timestamp};
+
+fn state() -> State {
+    State::new(Arc::new(MemoryStore::new())).without_pauses()
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn release(run: &str, date: &str) -> Release {
+    Release {
+        run_id: run.into(),
+        run_key: None,
+        export: "e".into(),
+        target_date: date.parse().unwrap(),
+        as_of: at("2025-12-12T18:00:00Z"),
+        data_date: None,
+        config_hash: "c".into(),
+        objects: vec![ReleasedObject {
+            path: format!("e/{date}.json"),
+            document: "e".into(),
+            kind: "dated".into(),
+            outcome: ReleasedOutcome::Written,
+            generation: 1,
+            sha256: "s".into(),
+            size: 1,
+            schema: None,
+            counts: [("games[]".to_owned(), 8)].into(),
+        }],
+    }
+}
+
+fn run(id: &str, status: RunStatus) -> RunRecord {
+    RunRecord {
+        run_id: id.into(),
+        export: "e".into(),
+        target_date: None,
+        run_key: Some("e|2025-12-12|{}|batch 7".into()),
+        cause: "command".into(),
+        cause_time: at("2025-12-12T18:00:00Z"),
+        started_at: at("2025-12-12T18:00:01Z"),
+        finished_at: None,
+        status,
+        reason: None,
+        report: serde_json::json!({"rows": 3}),
+    }
+}
+
+#[tokio::test]
+async fn releases_are_found_by_date_and_document() {
+    let state = state();
+    for (id, date) in [("r1", "2025-12-10"), ("r2", "2025-12-12"), ("r3", "2025-12-01"), ("r3", "2025-12-01")] {
+        state.record_release(&release(id, date)).await.unwrap();
+    }
+    let history: Vec<_> = state.release_history("e").await.unwrap().into_iter().map(|h| h.run_id).collect();
+    assert_eq!(history, ["r3", "r2", "r1"]);
+    let last = async |date: &str| state.last_release("e", date.parse().unwrap()).await.unwrap().map(|r| r.run_id);
+    assert_eq!(last("2025-12-13").await.as_deref(), Some("r2"));
+    assert_eq!(last("2025-12-11").await.as_deref(), Some("r1"));
+    assert_eq!(last("2025-11-30").await, None);
+    let date = "2025-12-13".parse().unwrap();
+    let object = state.last_object("e", date, "e", None).await.unwrap().unwrap();
+    assert_eq!((object.path.as_str(), object.counts["games[]"]), ("e/2025-12-12.json", 8));
+    let object = state.last_object("e", date, "e", Some("e/2025-12-10.json")).await.unwrap();
+    assert!(object.is_some());
+    assert_eq!(state.last_object("e", date, "other", None).await.unwrap(), None);
+    assert_eq!(state.all_releases("e").await.unwrap().len(), 3);
+    assert_eq!(state.release_history("none").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn one_run_key_has_one_release() {
+    let state = state();
+    let keyed = |run: &str| Release { run_key: Some("k".into()), ..release(run, "2025-12-12") };
+    assert_eq!(state.record_release(&keyed("r1")).await.unwrap(), Committed::Now);
+    assert_eq!(state.record_release(&keyed("r1")).await.unwrap(), Committed::Now);
+    assert_eq!(state.record_release(&keyed("r2")).await.unwrap(), Committed::Before { run_id: "r1".into() });
+    let history = state.release_history("e").await.unwrap();
+    assert_eq!(history.len(), 1);
+    assert_eq!(state.release("e", &history[0]).await.unwrap().unwrap().run_id, "r1");
+}
+
+#[tokio::test]
+async fn a_finished_run_answers_its_key() {
+    let state = state();
+    let key = "e|2025-12-12|{}|batch 7";
+    state.record_run(&run("r1", RunStatus::Running)).await.unwrap();
+    assert_eq!(state.run_of_key(key).await.unwrap(), None);
+    state.record_run(&run("r1", RunStatus::Published)).await.unwrap();
+    state.record_run(&run("r2", RunStatus::Duplicate)).await.unwrap();
+    assert_eq!(state.run_of_key(key).await.unwrap().unwrap().run_id, "r1");
+    assert_eq!(state.run_ids("e").await.unwrap(), ["r2", "r1"]);
+}
+
+#[tokio::test]
+async fn a_claim_has_one_holder_and_a_term() {
+    let state = state();
+    let (noon, term) = (at("2025-12-12T12:00:00Z"), SignedDuration::from_secs(60));
+    let claim = async |owner: &str, now: Timestamp| state.claim("slot a/b", owner, now, term).await.unwrap();
+    let Claim::Taken(lease) = claim("one", noon).await else { panic!("free") };
+    let later = |s| noon + SignedDuration::from_secs(s);
+    assert_eq!(claim("two", later(59)).await, Claim::Held { owner: "one".into(), until: later(60) });
+    assert!(matches!(state.renew(&lease, later(30), term).await.unwrap(), Claim::Taken(_)));
+    assert!(matches!(claim("two", later(89)).await, Claim::Held { .. }));
+    let Claim::Taken(stolen) = claim("two", later(90)).await else { panic!("expired") };
+    assert!(matches!(state.renew(&lease, later(91), term).await.unwrap(), Claim::Held { .. }));
+    // The former holder cannot give back what is no longer its own.
+    state.give_back(lease).await.unwrap();
+    assert!(matches!(claim("three", later(92)).await, Claim::Held { .. }));
+    state.give_back(stolen).await.unwrap();
+    assert!(matches!(claim("three", later(93)).await, Claim::Taken(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_claims_one_is_taken_also_with_lost_replies() {
+    for seed in 0..30 {
+        let faults = Faults { error_after: 100, error_before: 100, delay: 500, crash: 0 };
+        let inner = Arc::new(MemoryStore::new());
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..6 {
+            let store = Faulty::new(inner.clone(), faults, seed * 10 + n);
+            let state = State::new(Arc::new(store)).without_pauses();
+            let now = at("2025-12-12T12:00:00Z");
+            tasks.spawn(async move { state.claim("x", &n.to_string(), now, SignedDuration::from_secs(60)).await });
+        }
+        let answers = tasks.join_all().await;
+        let taken = answers.iter().filter(|a| matches!(a, Ok(Claim::Taken(_)))).count();
+        assert_eq!(taken, 1, "seed {seed}: {answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn rejected_documents_are_set_aside_with_reasons() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = State::new(Arc::new(DirectoryStore::new(dir.path().join("state"))));
+    let rejection = quarantine::Rejection {
+        export: "e".into(),
+        run_id: "r1".into(),
+        path: "e/2025-12-12.json".into(),
+        at: at("2025-12-12T12:00:00Z"),
+        size: 2,
+        findings: vec![serde_json::json!({"rule": "min_items", "place": "games[]"})],
+    };
+    state.quarantine(&rejection, &Body::from(b"{}".to_vec())).await.unwrap();
+    assert_eq!(state.quarantined("e").await.unwrap(), [("r1".to_owned(), "e/2025-12-12.json".to_owned())]);
+    assert_eq!(state.rejection("e", "r1", "e/2025-12-12.json").await.unwrap(), Some(rejection));
+    assert_eq!(state.rejected_document("e", "r1", "e/2025-12-12.json").await.unwrap(), b"{}");
+}
+
+#[tokio::test]
+async fn a_backfill_remembers_its_days() {
+    let state = state();
+    for day in ["2021-10-19", "2021-10-20"] {
+        let day = backfill::BackfilledDay {
+            export: "a b".into(),
+            target_date: day.parse().unwrap(),
+            run_id: "r".into(),
+            outcome: "published".into(),
+        };
+        state.backfilled("one", &day).await.unwrap();
+    }
+    let done = state.backfill_done("one").await.unwrap();
+    assert_eq!(done.len(), 2);
+    assert!(done.contains(&("a b".to_owned(), "2021-10-19".parse().unwrap())));
+    assert!(state.backfill_done("two").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn broken_and_newer_records_are_errors_not_absence() {
+    let store = Arc::new(MemoryStore::new());
+    let state = State::new(store.clone());
+    for text in ["", "{}", "{\"format\":2,\"record\":{}}", "{\"format\":1,\"record\":{}}"] {
+        store
+            .put("releases/e/index.json", &Body::from(text.as_bytes().to_vec()), &PutOptions::default())
+            .await
+            .unwrap();
+        let error = state.release_history("e").await.unwrap_err();
+        assert!(error.to_string().contains("releases/e/index.json"), "{error}");
+    }
+}
+
+#[test]
+fn names_become_segments_and_come_back() {
+    for name in ["plain", "a/b", "..", ".x", "~", "é", "a~b", "e|2025-12-12|{}", "A.b"] {
+        let one = segment(name);
+        assert_eq!(crate::ports::store::check_path(&one), Ok(()), "{name}");
+        assert_eq!(name_of(&one), name);
+    }
+    let long = |end: &str| segment(&("x".repeat(600) + end));
+    assert!(long("a").len() <= 240 && long("a") != long("b"));
+}
