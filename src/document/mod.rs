@@ -1,1 +1,4 @@
-//! (in the making)
+//! One pass over a document's events: encode it, hold it to its contract, run its guards.
+
+pub mod json;
+pub mod spool;
