@@ -36,7 +36,7 @@ known AS (  -- the page's own list: which system stands where, and what is said 
 SELECT
   s.system_id,
   COALESCE(n.system_name, s.system_id) AS display_name,
-  COALESCE(k.description, '') AS description,
+  COALESCE(n.description, k.description, '') AS description,
   COALESCE(n.is_champion, FALSE) AS is_primary,
   ROUND(r.over_win_rate, 3) AS over_win_rate,
   ROUND(r.under_win_rate, 3) AS under_win_rate,

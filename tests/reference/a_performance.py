@@ -64,7 +64,7 @@ def document(tables, day, champion, now, today=None):
         systems.append({
             "system_id": name,
             "display_name": known["system_name"] or name,
-            "description": DESCRIPTIONS.get(name, ""),
+            "description": known["description"] or DESCRIPTIONS.get(name, ""),
             "is_primary": bool(known["is_champion"]),
             "windows": {"last_7_days": window(since(day - c.datetime.timedelta(days=6))),
                         "last_30_days": window(since(month)),
