@@ -195,7 +195,8 @@ def documents(args):
             "player_lookup": who, "player_full_name": called.get(who, who), "game_date": date,
             "generated_at": args.now, "games_played": avg["games_played"], "limited_data": avg["games_played"] < 10,
             "game_context": {
-                "game_id": game_id, "opponent": u["opponent_team_abbr"], "home_game": u["home_game"],
+                "game_id": game_id, "opponent": u["opponent_team_abbr"],
+                "home_game": at_home(u) if u["home_game"] is None else u["home_game"],
                 "team_abbr": u["team_abbr"], "line": line, "days_rest": rest, "is_back_to_back": u["back_to_back"],
                 "injury_status": report["injury_status"].lower() if report else None,
                 "injury_reason": report["reason"] if report else None},
