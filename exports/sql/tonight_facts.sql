@@ -27,10 +27,11 @@ fatigue AS (
   WHERE game_date = {{ target_date }}
   QUALIFY ROW_NUMBER() OVER (PARTITION BY player_lookup, game_id ORDER BY fatigue_score) = 1
 ),
-injuries AS (  -- the newest report that is not too old to mean tonight
+injuries AS (  -- the newest report of the days that end with the target date; an older one does not mean tonight
   SELECT player_lookup, LOWER(injury_status) AS injury_status, reason
   FROM `nba_raw.nbac_injury_report`
-  WHERE report_date BETWEEN DATE_SUB({{ target_date }}, INTERVAL {{ vars.injury_report_days }} DAY) AND {{ target_date }}
+  WHERE report_date > DATE_SUB({{ target_date }}, INTERVAL {{ vars.injury_report_days }} DAY)
+    AND report_date <= {{ target_date }}
   QUALIFY ROW_NUMBER() OVER (PARTITION BY player_lookup
                              ORDER BY report_date DESC, report_hour DESC, processed_at DESC, injury_status) = 1
 )

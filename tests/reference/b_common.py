@@ -152,7 +152,7 @@ def predictions(data, date, champion):
 
 
 def injuries(data, date, days=7):
-    first = date - dt.timedelta(days=days)
+    first = date - dt.timedelta(days=days - 1)                # the days that end with the date itself
     rows = load(data, "nba_raw.nbac_injury_report", f"report_date BETWEEN DATE '{first}' AND DATE '{date}'")
     rows.sort(key=lambda r: r["injury_status"], reverse=True)
     return newest(rows, lambda r: r["player_lookup"],
