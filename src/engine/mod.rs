@@ -1,5 +1,6 @@
 //! (in the making)
 
+pub mod facts;
 pub mod fan_out;
 pub mod invariants;
 pub mod publish;

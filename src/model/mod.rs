@@ -1,6 +1,7 @@
 //! Plain values: types, rows, statements. No I/O, no async.
 
 pub mod dates;
+pub mod facts;
 pub mod report;
 pub mod request;
 pub mod rows;
@@ -9,6 +10,7 @@ pub mod slug;
 pub mod statement;
 pub mod types;
 
+pub use facts::Facts;
 pub use rows::{Batch, Column, Data, StrColumn};
 pub use statement::{Param, Statement, Value};
 pub use types::{Field, Type};
