@@ -2,6 +2,7 @@
 
 pub mod facts;
 pub mod fan_out;
+pub mod inputs;
 pub mod invariants;
 pub mod publish;
 pub mod release;
