@@ -6,6 +6,7 @@ pub mod grammar;
 pub mod load;
 pub mod model;
 pub mod node;
+pub mod path;
 pub mod spec;
 pub mod tables;
 pub mod yaml;

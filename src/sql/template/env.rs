@@ -218,15 +218,16 @@ pub fn run(query: &Query, facts: &Facts, root: &Path) -> Result<Run, Problem> {
 }
 
 fn context(facts: &Facts, registry: &mut Registry) -> Value {
-    let vars: Vec<(String, Value)> = facts
-        .vars
-        .iter()
-        .map(|(name, (ty, value))| (name.clone(), registry.value(Some(&format!("vars.{name}")), ty, value)))
-        .collect();
-    let values = facts.values.iter().map(|(name, (ty, value))| (name.clone(), registry.value(Some(name), ty, value)));
-    let mut all: Vec<(String, Value)> = values.collect();
-    all.push(("vars".to_owned(), Value::from_iter(vars)));
-    Value::from_iter(all)
+    let mut all = BTreeMap::new();
+    let mut vars = BTreeMap::new();
+    for (name, (ty, value)) in &facts.vars {
+        vars.insert(name.clone(), registry.value(Some(&format!("vars.{name}")), ty, value));
+    }
+    for (name, (ty, value)) in &facts.values {
+        all.insert(name.clone(), registry.value(Some(name), ty, value));
+    }
+    all.insert("vars".to_owned(), Value::from(vars));
+    Value::from(all)
 }
 
 fn environment(
@@ -239,10 +240,9 @@ fn environment(
     env.set_debug(true);
     env.set_fuel(Some(FUEL));
     env.set_recursion_limit(RECURSION);
-    env.set_keep_trailing_newline(true);
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     // With an escape mode of our own, what macros and captures yield is known from texts that are values.
-    env.set_auto_escape_callback(|_| AutoEscape::Custom("sql"));
+    env.set_auto_escape_callback(|_| AutoEscape::Custom("sql".into()));
     for filter in ["safe", "escape", "e", "tojson", "urlencode"] {
         env.remove_filter(filter);
     }
@@ -281,7 +281,14 @@ fn problem(error: &Error, files: &BTreeMap<String, String>, facts: &Facts) -> Pr
     let file = (name != MAIN).then(|| name.to_owned());
     let written = text.get(at.clone()).unwrap_or_default().trim();
     let detail = || inner.detail().map_or_else(|| inner.kind().to_string(), str::to_owned);
+    // The engine names the value that was missing in an operation: "(`x` is undefined)".
+    let detailed = detail();
+    let missing = detailed.strip_suffix("` is undefined)").and_then(|t| t.rsplit_once('`')).map(|(_, name)| name);
     let (code, message, help) = match inner.kind() {
+        _ if missing.is_some() => {
+            let name = missing.unwrap_or_default();
+            ("unknown-name", format!("there is no value `{name}`"), Some(suggestion(name, facts)))
+        }
         ErrorKind::UndefinedError => {
             ("unknown-name", format!("there is no value `{written}`"), Some(suggestion(written, facts)))
         }

@@ -114,6 +114,7 @@ fn unknown_names_are_findings_with_a_suggestion() {
     assert_eq!(f.labels[0].span.start, 10);
     assert_eq!(found("{{ vars.champoin_system }}").help.unwrap(), "did you mean `vars.champion_system`?");
     assert_eq!(found("SELECT @tagret_date").help.unwrap(), "did you mean `target_date`?");
+    assert_eq!(found("{% if min_gmaes + 1 > 2 %}{% endif %}").help.unwrap(), "did you mean `min_games`?");
     let f = found("SELECT {% include 'sql/bad.sql' %}");
     assert!(f.labels[0].text.contains("exports/sql/bad.sql"), "{f:?}");
     assert_eq!(found("{% include 'sql/none.sql' %}").code, "missing-file");
