@@ -1,0 +1,128 @@
+use super::*;
+use crate::config::{Loaded, load};
+use std::path::Path;
+
+const PUBLISHING: &str = "version: 1\nvars: {system: a}\ntargets:\n  local: {warehouse: {type: duckdb, data: d}, store: {type: directory, path: p}, state: {type: directory, path: s}}\n";
+const RESULTS: &str = "export: results\nparams: {target_date: date}\nsql: SELECT {{ target_date }} AS d\nshape: {d: =target_date}\nfiles: [{path: 'results/{{ target_date }}.json', aliases: [{path: results/latest.json}]}]\nschema: s.json\n";
+
+fn project(extra: &str, exports: &[(&str, &str)], files: &[(&str, &str)]) -> (tempfile::TempDir, Loaded) {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    put("phase6_publishing.yaml", &format!("{PUBLISHING}{extra}"));
+    put("s.json", "{}");
+    for (name, text) in exports {
+        put(&format!("exports/{name}.yaml"), text);
+    }
+    for (path, text) in files {
+        put(path, text);
+    }
+    let loaded = load(dir.path(), &|_| None);
+    (dir, loaded)
+}
+
+fn lint(extra: &str, exports: &[(&str, &str)], files: &[(&str, &str)]) -> Vec<(&'static str, String, String)> {
+    let (_dir, mut loaded) = project(extra, exports, files);
+    assert!(loaded.findings.is_empty(), "{:?}", loaded.findings);
+    all(&mut loaded.project, &mut loaded.sources, None)
+        .into_iter()
+        .map(|d| (d.code, d.message, d.help.unwrap_or_default()))
+        .collect()
+}
+
+fn codes(extra: &str, exports: &[(&str, &str)], files: &[(&str, &str)]) -> Vec<&'static str> {
+    lint(extra, exports, files).into_iter().map(|f| f.0).collect()
+}
+
+const LOCK: (&str, &str) =
+    (path_lock::FILE, "{\"results/{target_date}.json\": \"results\", \"results/latest.json\": \"results\"}");
+
+#[test]
+fn a_sound_project_has_no_finding() {
+    assert_eq!(lint("", &[("results", RESULTS)], &[LOCK]), []);
+    assert_eq!(codes("", &[("results", RESULTS)], &[]), ["path-lock"]);
+}
+
+#[test]
+fn a_path_has_one_owner() {
+    let other = RESULTS.replace("results", "other").replace("other/latest", "results/latest");
+    let found = codes("", &[("results", RESULTS), ("other", &other)], &[LOCK]);
+    assert!(found.contains(&"path-collision"), "{found:?}");
+}
+
+#[test]
+fn a_path_that_vanished_has_to_be_retired() {
+    let lock =
+        LOCK.1.replace('}', ", \"old/latest.json\": \"old\"}").replacen(", \"old/latest.json\": \"old\"}", "}", 1);
+    let files = [(path_lock::FILE, lock.as_str())];
+    assert_eq!(codes("", &[("results", RESULTS)], &files), ["lost-path"]);
+    assert_eq!(codes("retired_paths: [old/latest.json]\n", &[("results", RESULTS)], &files), [""; 0]);
+    let (_dir, loaded) = project("", &[("results", RESULTS)], &files);
+    assert!(path_lock::file_text(&loaded.project).contains("old/latest.json"));
+}
+
+#[test]
+fn jobs_and_triggers_name_exports() {
+    let extra = "scheduler:\n  jobs:\n    - {name: a, schedule: '0 9 * * *', export_types: [resluts], target_date: today}\n    - {name: a, schedule: '0 9 * * *', players: true, target_date: today}\n";
+    let found = lint(extra, &[("results", RESULTS)], &[LOCK]);
+    assert!(found.contains(&(
+        "unknown-export",
+        "there is no export `resluts`".into(),
+        "did you mean `results`?".into()
+    )));
+    assert!(found.iter().any(|f| f.0 == "duplicate-job"), "{found:?}");
+    assert!(found.iter().any(|f| f.1.contains("asks for players")), "{found:?}");
+    let extra =
+        "topics: {t: u}\ntriggers:\n  - {name: a, topic: t, publish: {topic: t, message: {export_types: [reslts]}}}\n";
+    assert!(codes(extra, &[("results", RESULTS)], &[LOCK]).contains(&"unknown-export"));
+}
+
+#[test]
+fn schemas_exist_and_are_schemas() {
+    let with = |schema: &str| RESULTS.replace("schema: s.json", schema);
+    let one = |schema: &str, text: &str| codes("", &[("results", &with(schema))], &[LOCK, ("t.json", text)]);
+    assert_eq!(one("", "{}"), ["no-schema"]);
+    assert_eq!(one("schema: none.json", "{}"), ["missing-file"]);
+    assert_eq!(one("schema: ../t.json", "{}"), ["missing-file"]);
+    assert_eq!(one("schema: t.json", "{"), ["bad-schema"]);
+    assert_eq!(one("schema: t.json", "{\"type\": 5}"), ["bad-schema"]);
+}
+
+#[test]
+fn names_in_paths_exist() {
+    let bad = RESULTS.replace("results/latest.json", "'{{ key }}/{{ vars.sytem }}/{{ target_dat }}'");
+    let found = lint("", &[("results", &bad)], &[("unused", "")]);
+    let helps: Vec<&str> = found.iter().filter(|f| f.0 == "unknown-name").map(|f| f.2.as_str()).collect();
+    assert_eq!(
+        helps,
+        ["only a document with `each` has a key", "did you mean `vars.system`?", "did you mean `target_date`?"]
+    );
+    let bad = RESULTS.replace("results/latest.json", "../x");
+    assert!(codes("", &[("results", &bad)], &[LOCK]).contains(&"bad-path"));
+}
+
+#[test]
+fn fan_outs_and_indexes_lead_somewhere() {
+    let text = "export: players\nparams: {target_date: date}\nqueries: {players: {sql: SELECT 1 AS id}}\ndocuments:\n  - {name: profile, each: playrs by id, shape: {a: 1}, files: [{path: 'p/{{ key }}.json'}], schema: s.json}\n  - {name: index, index_of: profil, shape: {a: 1}, files: [{path: i.json}], schema: s.json}\n";
+    let found = codes("", &[("players", text)], &[]);
+    assert_eq!(found, ["unknown-query", "unknown-document", "path-lock"]);
+}
+
+#[test]
+fn queries_render_and_are_analysed() {
+    let bad = RESULTS.replace("{{ target_date }} AS d", "{{ tagret_date }} AS d");
+    assert_eq!(codes("", &[("results", &bad)], &[LOCK]), ["unknown-name"]);
+    let (_dir, mut loaded) = project("", &[("results", RESULTS)], &[LOCK]);
+    let analyse: sql::Analyse<'_> = &|sql, params, _| {
+        assert_eq!(params[0].0, "target_date");
+        let at = sql.find(" AS").unwrap() + 1;
+        Err(("no".into(), Some(at..at + 2), None))
+    };
+    let found = all(&mut loaded.project, &mut loaded.sources, Some(analyse)).remove(0);
+    let span = found.labels[0].span;
+    assert_eq!(&loaded.sources.get(span.file).text[span.range()], "AS");
+    assert!(Path::new(path_lock::FILE).is_relative());
+}
