@@ -41,6 +41,6 @@ fn file(root: &Path, schema: &Spanned<String>) -> Option<Diagnostic> {
     };
     match jsonschema::validator_for(&value) {
         Ok(_) => None,
-        Err(error) => fail(format!("{name} is no JSON Schema: {error} (at `{}`)", error.instance_path())),
+        Err(error) => fail(format!("{name} is no JSON Schema: {} (at `{}`)", error.masked(), error.instance_path())),
     }
 }

@@ -1,19 +1,27 @@
 //! Queries render with plausible values, and what they come to is analysed.
 
-use crate::config::{Export, Project, Table};
+use crate::config::{Export, Project, Query, Table};
 use crate::diagnostics::{Diagnostic, Sources};
 use crate::model::facts::type_of;
 use crate::model::{Facts, Field, Type, Value};
-use crate::sql::template::render_in;
+use crate::sql::template::{Rendered, render_in};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// What is wrong with a statement: the sentence, the bytes, what to do.
 pub type Wrong = (String, Option<Range<usize>>, Option<String>);
 
-/// The columns and the tables of a statement.
-pub type Analyse<'a> =
-    &'a dyn Fn(&str, &[(String, Type)], &BTreeMap<String, Table>) -> Result<(Vec<Field>, Vec<String>), Wrong>;
+/// What a statement comes to.
+pub struct Analysed {
+    pub columns: Vec<Field>,
+    /// `dataset.table` names that it reads.
+    pub tables: Vec<String>,
+    /// What is wrong although it can be understood: a call that asks the clock, a partition without bounds.
+    pub notes: Vec<Wrong>,
+}
+
+/// Looks into a statement, given its parameters and the declared tables.
+pub type Analyse<'a> = &'a dyn Fn(&str, &[(String, Type)], &BTreeMap<String, Table>) -> Result<Analysed, Wrong>;
 
 /// Renders every query; with `analyse` fills in `columns` and `tables`.
 pub fn check(project: &mut Project, sources: &Sources, analyse: Option<Analyse<'_>>) -> Vec<Diagnostic> {
@@ -35,26 +43,29 @@ pub fn check(project: &mut Project, sources: &Sources, analyse: Option<Analyse<'
             let params: Vec<(String, Type)> =
                 rendered.statement.params.iter().map(|p| (p.name.clone(), p.ty.clone())).collect();
             match analyse(&rendered.statement.sql, &params, tables) {
-                Ok((columns, read)) => {
-                    query.columns = Some(columns);
-                    query.tables = read;
+                Ok(analysed) => {
+                    let notes = analysed.notes.into_iter();
+                    findings.extend(notes.map(|note| finding("sql-lint", note, &rendered, query, sources)));
+                    query.columns = Some(analysed.columns);
+                    query.tables = analysed.tables;
                 }
-                Err((message, at, help)) => {
-                    let (span, note) = match at {
-                        Some(at) => rendered.map.place(at, query, Some(sources)),
-                        None => (query.sql_span, None),
-                    };
-                    let mut found = Diagnostic::error("bad-sql", message, span);
-                    if let Some(note) = note {
-                        found = found.label(note);
-                    }
-                    found.help = help;
-                    findings.push(found);
-                }
+                Err(wrong) => findings.push(finding("bad-sql", wrong, &rendered, query, sources)),
             }
         }
     }
     findings
+}
+
+fn finding(code: &'static str, wrong: Wrong, rendered: &Rendered, query: &Query, sources: &Sources) -> Diagnostic {
+    let (message, at, help) = wrong;
+    let (span, note) = match at {
+        Some(at) => rendered.map.place(at, query, Some(sources)),
+        None => (query.sql_span, None),
+    };
+    let found = Diagnostic::error(code, message, span);
+    let mut found = if let Some(note) = note { found.label(note) } else { found };
+    found.help = help;
+    found
 }
 
 /// Values of the declared types, so that a template can run without a request.

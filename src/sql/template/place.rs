@@ -48,25 +48,13 @@ impl Origins {
         let i = self.parts.partition_point(|p| p.rendered.end <= start);
         let Some(part) = self.parts.get(i).or(self.parts.last()) else { return (query.sql_span, None) };
         let source = within(&part.rendered, &part.source, part.exact, start..end);
-        locate(query, part.file.as_deref(), source, sources).with_line(part.file.as_deref(), part.line)
+        let (span, note) = locate(query, part.file.as_deref(), source, sources);
+        (span, note.map(|note| format!("{note}, in the part that begins at line {}", part.line)))
     }
 
     fn rendered(&self, at: usize) -> usize {
         let i = self.shifts.partition_point(|(new, _)| *new <= at).saturating_sub(1);
         self.shifts.get(i).map_or(at, |(new, old)| old + (at - new.min(&at)))
-    }
-}
-
-trait WithLine {
-    fn with_line(self, file: Option<&str>, line: usize) -> Self;
-}
-
-impl WithLine for (Span, Option<String>) {
-    fn with_line(self, file: Option<&str>, line: usize) -> Self {
-        match file {
-            Some(file) => (self.0, Some(format!("in exports/{file}, in the part that begins at line {line}"))),
-            None => self,
-        }
     }
 }
 

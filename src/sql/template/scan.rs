@@ -56,8 +56,8 @@ impl<'a> Scan<'a> {
             self.mark();
         } else if rest.starts_with("--") || c == '#' {
             self.quoted(rest.find('\n').unwrap_or(rest.len()), "a comment");
-        } else if rest.starts_with("/*") {
-            self.quoted(rest[2..].find("*/").map_or(rest.len(), |i| i + 4), "a comment");
+        } else if let Some(body) = rest.strip_prefix("/*") {
+            self.quoted(body.find("*/").map_or(rest.len(), |i| i + 4), "a comment");
         } else if matches!(c, '\'' | '"' | '`') {
             self.quoted(quote_len(rest, c), if c == '`' { "a quoted name" } else { "a text in quotes" });
             self.word.clear();
