@@ -2,7 +2,6 @@
 
 use super::{Problem, suggestion};
 use crate::config::Query;
-use crate::model::facts::type_of;
 use crate::model::{Facts, Type, Value as Plain};
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, OutputSpan, UndefinedBehavior};
@@ -317,10 +316,5 @@ pub fn named(written: &str, value: &Bound, facts: &Facts) -> Option<Bound> {
         (Plain::Float64(a), Plain::Int64(b)) => *a == *b as f64,
         (a, b) => a == b,
     };
-    let ty = if path.starts_with("vars.") && *fact != Plain::Null { type_of_var(ty, fact) } else { ty.clone() };
-    same.then(|| Bound { fact: Some(path.to_owned()), ty: Some(ty), value: value.value.clone() })
-}
-
-fn type_of_var(declared: &Type, value: &Plain) -> Type {
-    if matches!(value, Plain::Text(_) | Plain::Array(_)) { declared.clone() } else { type_of(value) }
+    same.then(|| Bound { fact: Some(path.to_owned()), ty: Some(ty.clone()), value: value.value.clone() })
 }
