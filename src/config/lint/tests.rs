@@ -2,7 +2,7 @@ use super::*;
 use crate::config::{Loaded, load};
 
 const PUBLISHING: &str = "version: 1\nvars: {system: a}\ntargets:\n  local: {warehouse: {type: duckdb, data: d}, store: {type: directory, path: p}, state: {type: directory, path: s}}\n";
-const RESULTS: &str = "export: results\ndescription: x\nparams: {target_date: date}\nsql: SELECT {{ target_date }} AS d\nshape: {d: =target_date}\nfiles: [{path: 'results/{{ target_date }}.json', aliases: [{path: results/latest.json}]}]\nschema: s.json\n";
+const SCORES: &str = "export: scores\ndescription: x\nparams: {target_date: date}\nsql: SELECT {{ target_date }} AS d\nshape: {d: =target_date}\nfiles: [{path: 'scores/{{ target_date }}.json', aliases: [{path: scores/latest.json}]}]\nschema: s.json\n";
 
 fn project(extra: &str, exports: &[(&str, &str)], files: &[(&str, &str)]) -> (tempfile::TempDir, Loaded) {
     let dir = tempfile::tempdir().unwrap();
@@ -37,18 +37,18 @@ fn codes(extra: &str, exports: &[(&str, &str)], files: &[(&str, &str)]) -> Vec<&
 }
 
 const LOCK: (&str, &str) =
-    (path_lock::FILE, "{\"results/{target_date}.json\": \"results\", \"results/latest.json\": \"results\"}");
+    (path_lock::FILE, "{\"scores/{target_date}.json\": \"scores\", \"scores/latest.json\": \"scores\"}");
 
 #[test]
 fn a_sound_project_has_no_finding() {
-    assert_eq!(lint("", &[("results", RESULTS)], &[LOCK]), []);
-    assert_eq!(codes("", &[("results", RESULTS)], &[]), ["path-lock"]);
+    assert_eq!(lint("", &[("scores", SCORES)], &[LOCK]), []);
+    assert_eq!(codes("", &[("scores", SCORES)], &[]), ["path-lock"]);
 }
 
 #[test]
 fn a_path_has_one_owner() {
-    let other = RESULTS.replace("results", "other").replace("other/latest", "results/latest");
-    let found = codes("", &[("results", RESULTS), ("other", &other)], &[LOCK]);
+    let other = SCORES.replace("scores", "other").replace("other/latest", "scores/latest");
+    let found = codes("", &[("scores", SCORES), ("other", &other)], &[LOCK]);
     assert!(found.contains(&"path-collision"), "{found:?}");
 }
 
@@ -56,32 +56,28 @@ fn a_path_has_one_owner() {
 fn a_path_that_vanished_has_to_be_retired() {
     let lock = LOCK.1.trim_end_matches('}').to_owned() + ", \"old/latest.json\": \"old\"}";
     let files = [(path_lock::FILE, lock.as_str())];
-    assert_eq!(codes("", &[("results", RESULTS)], &files), ["lost-path"]);
-    assert_eq!(codes("retired_paths: [old/latest.json]\n", &[("results", RESULTS)], &files), [""; 0]);
-    let (_dir, loaded) = project("", &[("results", RESULTS)], &files);
+    assert_eq!(codes("", &[("scores", SCORES)], &files), ["lost-path"]);
+    assert_eq!(codes("retired_paths: [old/latest.json]\n", &[("scores", SCORES)], &files), [""; 0]);
+    let (_dir, loaded) = project("", &[("scores", SCORES)], &files);
     assert!(path_lock::file_text(&loaded.project).contains("old/latest.json"));
 }
 
 #[test]
 fn jobs_and_triggers_name_exports() {
-    let extra = "scheduler:\n  jobs:\n    - {name: a, schedule: '0 9 * * *', export_types: [resluts], target_date: today}\n    - {name: a, schedule: '0 9 * * *', players: true, target_date: today}\n";
-    let found = lint(extra, &[("results", RESULTS)], &[LOCK]);
-    assert!(found.contains(&(
-        "unknown-export",
-        "there is no export `resluts`".into(),
-        "did you mean `results`?".into()
-    )));
+    let extra = "scheduler:\n  jobs:\n    - {name: a, schedule: '0 9 * * *', export_types: [socres], target_date: today}\n    - {name: a, schedule: '0 9 * * *', players: true, target_date: today}\n";
+    let found = lint(extra, &[("scores", SCORES)], &[LOCK]);
+    assert!(found.contains(&("unknown-export", "there is no export `socres`".into(), "did you mean `scores`?".into())));
     assert!(found.iter().any(|f| f.0 == "duplicate-job"), "{found:?}");
     assert!(found.iter().any(|f| f.1.contains("asks for players")), "{found:?}");
     let extra =
-        "topics: {t: u}\ntriggers:\n  - {name: a, topic: t, publish: {topic: t, message: {export_types: [reslts]}}}\n";
-    assert!(codes(extra, &[("results", RESULTS)], &[LOCK]).contains(&"unknown-export"));
+        "topics: {t: u}\ntriggers:\n  - {name: a, topic: t, publish: {topic: t, message: {export_types: [scoes]}}}\n";
+    assert!(codes(extra, &[("scores", SCORES)], &[LOCK]).contains(&"unknown-export"));
 }
 
 #[test]
 fn schemas_exist_and_are_schemas() {
-    let with = |schema: &str| RESULTS.replace("schema: s.json", schema);
-    let one = |schema: &str, text: &str| codes("", &[("results", &with(schema))], &[LOCK, ("t.json", text)]);
+    let with = |schema: &str| SCORES.replace("schema: s.json", schema);
+    let one = |schema: &str, text: &str| codes("", &[("scores", &with(schema))], &[LOCK, ("t.json", text)]);
     assert_eq!(one("", "{}"), ["no-schema"]);
     assert_eq!(one("schema: none.json", "{}"), ["missing-file"]);
     assert_eq!(one("schema: ../t.json", "{}"), ["missing-file"]);
@@ -91,15 +87,15 @@ fn schemas_exist_and_are_schemas() {
 
 #[test]
 fn names_in_paths_exist() {
-    let bad = RESULTS.replace("results/latest.json", "'{{ key }}/{{ vars.sytem }}/{{ target_dat }}'");
-    let found = lint("", &[("results", &bad)], &[("unused", "")]);
+    let bad = SCORES.replace("scores/latest.json", "'{{ key }}/{{ vars.sytem }}/{{ target_dat }}'");
+    let found = lint("", &[("scores", &bad)], &[("unused", "")]);
     let helps: Vec<&str> = found.iter().filter(|f| f.0 == "unknown-name").map(|f| f.2.as_str()).collect();
     assert_eq!(
         helps,
         ["only a document with `each` has a key", "did you mean `vars.system`?", "did you mean `target_date`?"]
     );
-    let bad = RESULTS.replace("results/latest.json", "../x");
-    assert!(codes("", &[("results", &bad)], &[LOCK]).contains(&"bad-path"));
+    let bad = SCORES.replace("scores/latest.json", "../x");
+    assert!(codes("", &[("scores", &bad)], &[LOCK]).contains(&"bad-path"));
 }
 
 #[test]
@@ -111,9 +107,9 @@ fn fan_outs_and_indexes_lead_somewhere() {
 
 #[test]
 fn queries_render_and_are_analysed() {
-    let bad = RESULTS.replace("{{ target_date }} AS d", "{{ tagret_date }} AS d");
-    assert_eq!(codes("", &[("results", &bad)], &[LOCK]), ["unknown-name"]);
-    let (_dir, mut loaded) = project("", &[("results", RESULTS)], &[LOCK]);
+    let bad = SCORES.replace("{{ target_date }} AS d", "{{ tagret_date }} AS d");
+    assert_eq!(codes("", &[("scores", &bad)], &[LOCK]), ["unknown-name"]);
+    let (_dir, mut loaded) = project("", &[("scores", SCORES)], &[LOCK]);
     let analyse: sql::Analyse<'_> = &|sql, params, _| {
         assert_eq!(params[0].0, "target_date");
         let at = sql.find(" AS").unwrap() + 1;
