@@ -3,6 +3,7 @@
 pub mod decode;
 pub mod forms;
 pub mod grammar;
+pub mod lint;
 pub mod load;
 pub mod model;
 pub mod node;

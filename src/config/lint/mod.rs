@@ -1,0 +1,39 @@
+//! What no single file can tell: names that lead nowhere, paths with two owners, SQL that does not hold together.
+
+pub mod documents;
+pub mod jobs;
+pub mod owners;
+pub mod path_lock;
+pub mod paths;
+pub mod schemas;
+pub mod sql;
+
+use super::Project;
+use crate::diagnostics::{Diagnostic, Sources, nearest};
+
+/// Runs every check. `analyse` looks into rendered SQL; without it only the templates are checked.
+pub fn all(project: &mut Project, sources: &mut Sources, analyse: Option<sql::Analyse<'_>>) -> Vec<Diagnostic> {
+    // First, since the columns that it fills in are read by the others.
+    let mut findings = sql::check(project, sources, analyse);
+    findings.extend(documents::check(project));
+    findings.extend(paths::check(project));
+    findings.extend(owners::check(project));
+    findings.extend(schemas::check(project));
+    findings.extend(jobs::check(project));
+    findings.extend(path_lock::check(project, sources));
+    findings
+}
+
+/// Adds "did you mean", or what there is.
+fn with_nearest<'a>(found: Diagnostic, written: &str, known: impl Iterator<Item = &'a str> + Clone) -> Diagnostic {
+    match nearest(written, known.clone()) {
+        Some(near) => found.help(format!("did you mean `{near}`?")),
+        None => {
+            let all: Vec<&str> = known.collect();
+            found.help(if all.is_empty() { "there is none".to_owned() } else { format!("one of {}", all.join(", ")) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

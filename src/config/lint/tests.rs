@@ -1,0 +1,128 @@
+use super::*;
+use crate::config::{Loaded, load};
+
+const PUBLISHING: &str = "version: 1\nvars: {system: a}\ntargets:\n  local: {warehouse: {type: duckdb, data: d}, store: {type: directory, path: p}, state: {type: directory, path: s}}\n";
+const SCORES: &str = "export: scores\ndescription: x\nparams: {target_date: date}\nsql: SELECT {{ target_date }} AS d\nshape: {d: =target_date}\nfiles: [{path: 'scores/{{ target_date }}.json', aliases: [{path: scores/latest.json}]}]\nschema: s.json\n";
+
+fn project(extra: &str, exports: &[(&str, &str)], files: &[(&str, &str)]) -> (tempfile::TempDir, Loaded) {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    put("phase6_publishing.yaml", &format!("{PUBLISHING}{extra}"));
+    put("s.json", "{}");
+    for (name, text) in exports {
+        put(&format!("exports/{name}.yaml"), text);
+    }
+    for (path, text) in files {
+        put(path, text);
+    }
+    let loaded = load(dir.path(), &|_| None);
+    (dir, loaded)
+}
+
+fn lint(extra: &str, exports: &[(&str, &str)], files: &[(&str, &str)]) -> Vec<(&'static str, String, String)> {
+    let (_dir, mut loaded) = project(extra, exports, files);
+    assert!(loaded.findings.is_empty(), "{:?}", loaded.findings);
+    all(&mut loaded.project, &mut loaded.sources, None)
+        .into_iter()
+        .map(|d| (d.code, d.message, d.help.unwrap_or_default()))
+        .collect()
+}
+
+fn codes(extra: &str, exports: &[(&str, &str)], files: &[(&str, &str)]) -> Vec<&'static str> {
+    lint(extra, exports, files).into_iter().map(|f| f.0).collect()
+}
+
+const LOCK: (&str, &str) =
+    (path_lock::FILE, "{\"scores/{target_date}.json\": \"scores\", \"scores/latest.json\": \"scores\"}");
+
+#[test]
+fn a_sound_project_has_no_finding() {
+    assert_eq!(lint("", &[("scores", SCORES)], &[LOCK]), []);
+    assert_eq!(codes("", &[("scores", SCORES)], &[]), ["path-lock"]);
+}
+
+#[test]
+fn a_path_has_one_owner() {
+    let other = SCORES.replace("scores", "other").replace("other/latest", "scores/latest");
+    let found = codes("", &[("scores", SCORES), ("other", &other)], &[LOCK]);
+    assert!(found.contains(&"path-collision"), "{found:?}");
+}
+
+#[test]
+fn a_path_that_vanished_has_to_be_retired() {
+    let lock = LOCK.1.trim_end_matches('}').to_owned() + ", \"old/latest.json\": \"old\"}";
+    let files = [(path_lock::FILE, lock.as_str())];
+    assert_eq!(codes("", &[("scores", SCORES)], &files), ["lost-path"]);
+    assert_eq!(codes("retired_paths: [old/latest.json]\n", &[("scores", SCORES)], &files), [""; 0]);
+    let (_dir, loaded) = project("", &[("scores", SCORES)], &files);
+    assert!(path_lock::file_text(&loaded.project).contains("old/latest.json"));
+}
+
+#[test]
+fn jobs_and_triggers_name_exports() {
+    let extra = "scheduler:\n  jobs:\n    - {name: a, schedule: '0 9 * * *', export_types: [socres], target_date: today}\n    - {name: a, schedule: '0 9 * * *', players: true, target_date: today}\n";
+    let found = lint(extra, &[("scores", SCORES)], &[LOCK]);
+    assert!(found.contains(&("unknown-export", "there is no export `socres`".into(), "did you mean `scores`?".into())));
+    assert!(found.iter().any(|f| f.0 == "duplicate-job"), "{found:?}");
+    assert!(found.iter().any(|f| f.1.contains("asks for players")), "{found:?}");
+    let extra =
+        "topics: {t: u}\ntriggers:\n  - {name: a, topic: t, publish: {topic: t, message: {export_types: [scoes]}}}\n";
+    assert!(codes(extra, &[("scores", SCORES)], &[LOCK]).contains(&"unknown-export"));
+}
+
+#[test]
+fn schemas_exist_and_are_schemas() {
+    let with = |schema: &str| SCORES.replace("schema: s.json", schema);
+    let one = |schema: &str, text: &str| codes("", &[("scores", &with(schema))], &[LOCK, ("t.json", text)]);
+    assert_eq!(one("", "{}"), ["no-schema"]);
+    assert_eq!(one("schema: none.json", "{}"), ["missing-file"]);
+    assert_eq!(one("schema: ../t.json", "{}"), ["missing-file"]);
+    assert_eq!(one("schema: t.json", "{"), ["bad-schema"]);
+    assert_eq!(one("schema: t.json", "{\"type\": 5}"), ["bad-schema"]);
+}
+
+#[test]
+fn names_in_paths_exist() {
+    let bad = SCORES.replace("scores/latest.json", "'{{ key }}/{{ vars.sytem }}/{{ target_dat }}'");
+    let found = lint("", &[("scores", &bad)], &[("unused", "")]);
+    let helps: Vec<&str> = found.iter().filter(|f| f.0 == "unknown-name").map(|f| f.2.as_str()).collect();
+    assert_eq!(
+        helps,
+        ["only a document with `each` has a key", "did you mean `vars.system`?", "did you mean `target_date`?"]
+    );
+    let bad = SCORES.replace("scores/latest.json", "../x");
+    assert!(codes("", &[("scores", &bad)], &[LOCK]).contains(&"bad-path"));
+}
+
+#[test]
+fn fan_outs_and_indexes_lead_somewhere() {
+    let text = "export: players\ndescription: x\nparams: {target_date: date}\nqueries: {players: {sql: SELECT 1 AS id}}\ndocuments:\n  - {name: profile, each: playrs by id, shape: {a: 1}, files: [{path: 'p/{{ key }}.json'}], schema: s.json}\n  - {name: index, index_of: profil, shape: {a: 1}, files: [{path: i.json}], schema: s.json}\n";
+    let found = codes("", &[("players", text)], &[]);
+    assert_eq!(found, ["unknown-query", "unknown-document", "path-lock"]);
+}
+
+#[test]
+fn queries_render_and_are_analysed() {
+    let bad = SCORES.replace("{{ target_date }} AS d", "{{ tagret_date }} AS d");
+    assert_eq!(codes("", &[("scores", &bad)], &[LOCK]), ["unknown-name"]);
+    let (_dir, mut loaded) = project("", &[("scores", SCORES)], &[LOCK]);
+    let analyse: sql::Analyse<'_> = &|sql, params, _| {
+        assert_eq!(params[0].0, "target_date");
+        let at = sql.find(" AS").unwrap() + 1;
+        Err(("no".into(), Some(at..at + 2), None))
+    };
+    let found = all(&mut loaded.project, &mut loaded.sources, Some(analyse)).remove(0);
+    let span = found.labels[0].span;
+    assert_eq!(&loaded.sources.get(span.file).text[span.range()], "AS");
+    let analyse: sql::Analyse<'_> = &|_, _, _| {
+        let notes = vec![("ask not the clock".into(), Some(0..6), None)];
+        Ok(sql::Analysed { columns: Vec::new(), tables: vec!["a.b".into()], notes })
+    };
+    let found = all(&mut loaded.project, &mut loaded.sources, Some(analyse));
+    assert_eq!(found[0].message, "ask not the clock");
+    assert_eq!(loaded.project.exports[0].queries[0].tables, ["a.b"]);
+}
