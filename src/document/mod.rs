@@ -1,4 +1,8 @@
 //! One pass over a document's events: encode it, hold it to its contract, run its guards.
 
+pub mod check;
+pub mod contract;
+pub mod guards;
 pub mod json;
 pub mod spool;
+pub mod validator;
