@@ -72,20 +72,63 @@ pub enum Format {
     Uuid,
 }
 
-const ANNOTATIONS: [&str; 10] =
-    ["title", "description", "examples", "default", "$comment", "deprecated", "readOnly", "writeOnly", "$schema", "$id"];
+const ANNOTATIONS: [&str; 10] = [
+    "title",
+    "description",
+    "examples",
+    "default",
+    "$comment",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "$schema",
+    "$id",
+];
 
 /// Keywords that the streaming validator knows.
 const STREAMED: [&str; 22] = [
-    "type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "pattern",
-    "format", "items", "minItems", "maxItems", "properties", "required", "additionalProperties", "minProperties",
-    "maxProperties", "$ref", "$defs", "anyOf",
+    "type",
+    "enum",
+    "const",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "items",
+    "minItems",
+    "maxItems",
+    "properties",
+    "required",
+    "additionalProperties",
+    "minProperties",
+    "maxProperties",
+    "$ref",
+    "$defs",
+    "anyOf",
 ];
 
 /// Keywords that send a subtree to the library.
 const LIBRARY: [&str; 16] = [
-    "oneOf", "allOf", "not", "if", "then", "else", "prefixItems", "contains", "minContains", "maxContains", "uniqueItems",
-    "multipleOf", "patternProperties", "propertyNames", "dependentRequired", "dependentSchemas",
+    "oneOf",
+    "allOf",
+    "not",
+    "if",
+    "then",
+    "else",
+    "prefixItems",
+    "contains",
+    "minContains",
+    "maxContains",
+    "uniqueItems",
+    "multipleOf",
+    "patternProperties",
+    "propertyNames",
+    "dependentRequired",
+    "dependentSchemas",
 ];
 
 impl Contract {
@@ -378,25 +421,32 @@ impl Format {
     pub fn holds(self, text: &str) -> bool {
         match self {
             Format::Date => is_date(text),
-            Format::DateTime => text.len() >= 20 && text.parse::<jiff::Timestamp>().is_ok() && text.as_bytes()[10] == b'T',
-            Format::Time => text.split_once(['Z', '+', '-']).is_some_and(|(t, _)| t.parse::<jiff::civil::Time>().is_ok()),
+            Format::DateTime => {
+                text.len() >= 20 && text.parse::<jiff::Timestamp>().is_ok() && text.as_bytes()[10] == b'T'
+            }
+            Format::Time => {
+                text.split_once(['Z', '+', '-']).is_some_and(|(t, _)| t.parse::<jiff::civil::Time>().is_ok())
+            }
             Format::Email => {
                 let mut parts = text.split('@');
                 matches!((parts.next(), parts.next(), parts.next()), (Some(a), Some(b), None) if !a.is_empty() && !b.is_empty() && !text.contains(' '))
             }
-            Format::Uri => {
-                text.split_once(':').is_some_and(|(scheme, rest)| {
-                    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-                        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
-                        && !rest.is_empty()
-                        && !rest.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '"' | '{' | '}' | '|' | '\\' | '^' | '`'))
-                })
-            }
+            Format::Uri => text.split_once(':').is_some_and(|(scheme, rest)| {
+                scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                    && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+                    && !rest.is_empty()
+                    && !rest.contains(|c: char| {
+                        c.is_whitespace()
+                            || c.is_control()
+                            || matches!(c, '<' | '>' | '"' | '{' | '}' | '|' | '\\' | '^' | '`')
+                    })
+            }),
             Format::Uuid => {
                 text.len() == 36
-                    && text.bytes().enumerate().all(|(i, b)| {
-                        if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() }
-                    })
+                    && text
+                        .bytes()
+                        .enumerate()
+                        .all(|(i, b)| if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() })
             }
         }
     }

@@ -54,14 +54,7 @@ type Done = Result<(), SinkError>;
 
 impl<'c> Validator<'c> {
     pub fn new(contract: &'c Contract) -> Self {
-        Self {
-            contract,
-            stack: Vec::new(),
-            next: Some(contract.root),
-            collector: None,
-            findings: Vec::new(),
-            total: 0,
-        }
+        Self { contract, stack: Vec::new(), next: Some(contract.root), collector: None, findings: Vec::new(), total: 0 }
     }
 
     fn pointer(&self) -> String {
@@ -140,10 +133,20 @@ impl<'c> Validator<'c> {
             self.find("maximum", format!("the number is above {}", node.maximum.unwrap_or(0.0)), Some(shown()), at);
         }
         if node.above.is_some_and(|m| value <= m) {
-            self.find("exclusiveMinimum", format!("the number is not above {}", node.above.unwrap_or(0.0)), Some(shown()), at);
+            self.find(
+                "exclusiveMinimum",
+                format!("the number is not above {}", node.above.unwrap_or(0.0)),
+                Some(shown()),
+                at,
+            );
         }
         if node.below.is_some_and(|m| value >= m) {
-            self.find("exclusiveMaximum", format!("the number is not below {}", node.below.unwrap_or(0.0)), Some(shown()), at);
+            self.find(
+                "exclusiveMaximum",
+                format!("the number is not below {}", node.below.unwrap_or(0.0)),
+                Some(shown()),
+                at,
+            );
         }
         if node.texts.is_some() && !node.others.iter().any(|o| o.as_f64() == Some(value)) {
             self.find("enum", format!("the value is not one of {}", listed(node)), Some(shown()), at);
@@ -187,9 +190,19 @@ impl<'c> Validator<'c> {
                 self.find("maxProperties", format!("there are {} keys", frame.count), None, frame.at);
             }
         } else if frame.count < node.min_items {
-            self.find("minItems", format!("there are {} items, at least {} are needed", frame.count, node.min_items), None, frame.at);
+            self.find(
+                "minItems",
+                format!("there are {} items, at least {} are needed", frame.count, node.min_items),
+                None,
+                frame.at,
+            );
         } else if frame.count > node.max_items {
-            self.find("maxItems", format!("there are {} items, at most {} are allowed", frame.count, node.max_items), None, frame.at);
+            self.find(
+                "maxItems",
+                format!("there are {} items, at most {} are allowed", frame.count, node.max_items),
+                None,
+                frame.at,
+            );
         }
     }
 
@@ -259,7 +272,12 @@ impl Sink for Validator<'_> {
                 Additional::Schema(schema) => self.next = Some(schema),
                 Additional::Forbidden => {
                     let at = frame.at;
-                    self.find("additionalProperties", format!("the key `{}` is not in the contract", key.text()), None, at);
+                    self.find(
+                        "additionalProperties",
+                        format!("the key `{}` is not in the contract", key.text()),
+                        None,
+                        at,
+                    );
                 }
             },
         }
@@ -267,7 +285,11 @@ impl Sink for Validator<'_> {
     }
 
     fn end_object(&mut self) -> Done {
-        if self.collector.is_some() { self.collected_close() } else { self.close() }
+        if self.collector.is_some() {
+            self.collected_close()
+        } else {
+            self.close()
+        }
         Ok(())
     }
 
@@ -351,7 +373,9 @@ impl Sink for Validator<'_> {
             self.collect(Value::from(value));
             return Ok(());
         }
-        let Some(node) = self.scalar(types::STRING, at, || shortened(value), || Value::from(value)) else { return Ok(()) };
+        let Some(node) = self.scalar(types::STRING, at, || shortened(value), || Value::from(value)) else {
+            return Ok(());
+        };
         if let Some(texts) = &node.texts
             && !texts.iter().any(|t| t == value)
         {
@@ -360,9 +384,19 @@ impl Sink for Validator<'_> {
         if node.min_length > 0 || node.max_length != u64::MAX {
             let length = value.chars().count() as u64;
             if length < node.min_length {
-                self.find("minLength", format!("the text has {length} characters, at least {} are needed", node.min_length), Some(shortened(value)), at);
+                self.find(
+                    "minLength",
+                    format!("the text has {length} characters, at least {} are needed", node.min_length),
+                    Some(shortened(value)),
+                    at,
+                );
             } else if length > node.max_length {
-                self.find("maxLength", format!("the text has {length} characters, at most {} are allowed", node.max_length), Some(shortened(value)), at);
+                self.find(
+                    "maxLength",
+                    format!("the text has {length} characters, at most {} are allowed", node.max_length),
+                    Some(shortened(value)),
+                    at,
+                );
             }
         }
         if let Some(pattern) = &node.pattern
@@ -417,7 +451,11 @@ fn wanted(bits: u8) -> String {
     } else if bits & types::INTEGER != 0 {
         names.insert(0, "whole number");
     }
-    if names.is_empty() { "not allowed here".into() } else { format!("not what the contract allows: {}", names.join(" or ")) }
+    if names.is_empty() {
+        "not allowed here".into()
+    } else {
+        format!("not what the contract allows: {}", names.join(" or "))
+    }
 }
 
 fn listed(node: &Node) -> String {

@@ -1,10 +1,11 @@
 //! One kind of document of an export: made, checked, and spooled; a fan-out makes one for each key.
 
+use super::checks::{Checker, Finished};
 use super::export::{Engine, Prepared};
 use super::paths::{File, Paths};
 use crate::config::{DocumentDecl, Export};
 use crate::diagnostics::{Diagnostic, Sources, render};
-use crate::document::check::{Checked, Checker};
+use crate::document::check::Checked;
 use crate::document::json::Encoder;
 use crate::document::spool::{Spool, Spooled};
 use crate::model::Facts;
@@ -72,8 +73,11 @@ impl<'a> Maker<'a> {
         if paths.is_empty() {
             return Ok(Vec::new());
         }
-        let spool_dir =
-            self.engine.store.spool_dir().map_err(|error| Rejected::plain(format!("no place to write documents: {error}")))?;
+        let spool_dir = self
+            .engine
+            .store
+            .spool_dir()
+            .map_err(|error| Rejected::plain(format!("no place to write documents: {error}")))?;
         let checker = Checker::compile(self)?;
         let document = self.document();
         let shape = match &self.prepared.empties[self.number] {
@@ -107,7 +111,8 @@ impl<'a> Maker<'a> {
         let mut failures: Vec<Rejected> = Vec::new();
         for group in 0..index.groups() {
             let key = KeyRows { table, column, rows: index.group(group) };
-            let cell = crate::shape::Val::cell(&rows.columns[column], Some(&rows.fields[column].ty), key.rows[0] as usize);
+            let cell =
+                crate::shape::Val::cell(&rows.columns[column], Some(&rows.fields[column].ty), key.rows[0] as usize);
             let text = (!cell.is_null()).then(|| cell.text().into_owned());
             let one = paths
                 .render(self, text.as_deref())
@@ -165,9 +170,10 @@ impl<'a> Maker<'a> {
             .map_err(|error| self.cannot_be_made(shape, error, &path))?;
         let Checked { spooled, findings, counts, doc } =
             sink.finish().map_err(|error| self.cannot_be_made(shape, RunError::Sink(error), &path))?;
-        let mut reports: Vec<FindingReport> =
-            findings.iter().map(|f| self.report(shape, f, &path)).collect();
-        reports.extend(checker.at_the_end(self, &counts, &doc, spooled.len, key.is_some(), &path)?);
+        let mut reports: Vec<FindingReport> = findings.iter().map(|f| self.report(shape, f, &path)).collect();
+        reports.extend(
+            checker.at_the_end(self, &Finished { counts: &counts, doc: &doc, bytes: spooled.len, key, path: &path })?,
+        );
         let Spooled { content, sha256, len } = spooled;
         if reports.is_empty() {
             return Ok(Made { body: content, sha256, len, counts, files, warnings: Vec::new() });
@@ -176,7 +182,11 @@ impl<'a> Maker<'a> {
         let reason = format!(
             "`{path}` did not pass: {}{}{}",
             first.message,
-            first.pointer.as_ref().map(|p| format!(" at {}", if p.is_empty() { "the root" } else { p })).unwrap_or_default(),
+            first
+                .pointer
+                .as_ref()
+                .map(|p| format!(" at {}", if p.is_empty() { "the root" } else { p }))
+                .unwrap_or_default(),
             if reports.len() > 1 { format!(" (and {} more)", reports.len() - 1) } else { String::new() }
         );
         Err(Rejected { findings: reports, document: Some((path, content, len)), ..Rejected::plain(reason) })

@@ -8,9 +8,7 @@ use super::publish::{Artifact, ArtifactKind, Intent, Outcome};
 use super::release::{PublishOptions, ReleaseError, ReleaseInfo, publish_release};
 use crate::config::{DocumentDecl, Export, OnEmptyDo, Project};
 use crate::diagnostics::{Diagnostic, Sources, render};
-use crate::model::report::{
-    ExportReport, FailureClass, FindingReport, ObjectCounts, ObjectReport, Status, Times,
-};
+use crate::model::report::{ExportReport, FailureClass, FindingReport, ObjectCounts, ObjectReport, Status, Times};
 use crate::model::request::ExportRequest;
 use crate::model::{Facts, Statement};
 use crate::ports::clock::Clock;
@@ -227,8 +225,7 @@ fn query_failure(failed: QueryError) -> Failure {
 
 fn scope(export: &Export, facts: &Facts, started: &[Started]) -> Scope {
     let (values, vars) = shape_values(facts);
-    let queries =
-        export.queries.iter().zip(started).map(|(q, s)| (q.name.value.clone(), s.fields.clone())).collect();
+    let queries = export.queries.iter().zip(started).map(|(q, s)| (q.name.value.clone(), s.fields.clone())).collect();
     Scope { queries, facts: values, vars, document: false }
 }
 

@@ -1,9 +1,13 @@
-//! (in the making)
+//! The way of one request: `plan` (what, for which day), then for each export `export::run`: render, query, shape, check, publish.
 
+pub mod checks;
+pub mod documents;
+pub mod export;
 pub mod facts;
 pub mod fan_out;
 pub mod inputs;
 pub mod invariants;
+pub mod paths;
 pub mod publish;
 pub mod release;
 pub mod watermark;

@@ -42,7 +42,10 @@ impl Paths {
                 let template = compile(&alias.path, maker)?;
                 let dated = template.is_dated();
                 let cache_control = header(&alias.cache_control, maker)?;
-                files.push((template, File { kind: ArtifactKind::Alias, dated, once: false, cache_control, ..File::none() }));
+                files.push((
+                    template,
+                    File { kind: ArtifactKind::Alias, dated, once: false, cache_control, ..File::none() },
+                ));
             }
         }
         Ok(Self { files })

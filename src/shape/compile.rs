@@ -127,14 +127,7 @@ impl CompiledShape {
 /// Compiles a document's shape. `each` is the fan-out's query and key column.
 pub fn compile(shape: &Yaml, scope: &Scope, each: Option<(usize, usize)>) -> (CompiledShape, Vec<Diagnostic>) {
     let mut c = Compiler::new(scope);
-    if let Some((table, _)) = each {
-        // The run binds a fan-out's key to the first slots (`run::CompiledShape::frame`).
-        c.slots = Slots { rows: 1, values: 1, sets: 1, loops: 0 };
-        c.locals.bind("row", Binding::Row { slot: 0, table });
-        c.locals.bind("key", Binding::Value { slot: 0 });
-        c.locals.bind("rows", Binding::Set { slot: 0, table });
-        c.uses.rows.push(table);
-    }
+    c.bind_fan_out(each);
     let root = c.shape(shape);
     let Compiler { slots, spans, indexes, uses, plain, findings, .. } = c;
     (CompiledShape { root, slots, spans, indexes, uses, plain }, findings)
@@ -143,6 +136,14 @@ pub fn compile(shape: &Yaml, scope: &Scope, each: Option<(usize, usize)>) -> (Co
 /// Compiles an expression of its own: a scalar that begins with `=`.
 pub fn compile_expression(node: &Yaml, scope: &Scope) -> (Expr, Vec<Diagnostic>) {
     let mut c = Compiler::new(scope);
+    let expr = c.expression(node);
+    (expr, c.findings)
+}
+
+/// Compiles an assert; in a fan-out `row`, `key` and `rows` are bound as in its shape.
+pub fn compile_assert(node: &Yaml, scope: &Scope, each: Option<(usize, usize)>) -> (Expr, Vec<Diagnostic>) {
+    let mut c = Compiler::new(scope);
+    c.bind_fan_out(each);
     let expr = c.expression(node);
     (expr, c.findings)
 }
@@ -209,6 +210,16 @@ impl<'s> Compiler<'s> {
             loops: 0,
             depth: 0,
         }
+    }
+
+    fn bind_fan_out(&mut self, each: Option<(usize, usize)>) {
+        let Some((table, _)) = each else { return };
+        // The run binds a fan-out's key to the first slots (`run::CompiledShape::frame`).
+        self.slots = Slots { rows: 1, values: 1, sets: 1, loops: 0 };
+        self.locals.bind("row", Binding::Row { slot: 0, table });
+        self.locals.bind("key", Binding::Value { slot: 0 });
+        self.locals.bind("rows", Binding::Set { slot: 0, table });
+        self.uses.rows.push(table);
     }
 
     fn at(&mut self, span: Span) -> At {

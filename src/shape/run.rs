@@ -234,6 +234,19 @@ pub fn evaluate<'a>(expr: &Expr, ctx: &Ctx<'a>) -> Result<Val<'a>, EvalError> {
     expr.eval(ctx, &Frame::default())
 }
 
+/// An assert of a fan-out's document: `row`, `key` and `rows` are bound as in its shape.
+pub fn evaluate_keyed<'a>(expr: &Expr, ctx: &Ctx<'a>, key: Option<KeyRows<'a>>) -> Result<Val<'a>, EvalError> {
+    let mut frame = Frame::default();
+    if let Some(key) = key {
+        let table = ctx.table(key.table);
+        let row = key.rows[0];
+        frame.rows.push((key.table as u32, row));
+        frame.values.push(Val::cell(&table.columns[key.column], Some(&table.fields[key.column].ty), row as usize));
+        frame.sets.push(RowSet::slice(key.table, key.rows));
+    }
+    expr.eval(ctx, &frame)
+}
+
 struct Runner<'s, S> {
     sink: &'s mut S,
 }

@@ -156,6 +156,18 @@ impl Index {
         &[]
     }
 
+    /// Whether a row of another table has its key here; `table` is the indexed one.
+    pub fn has(&self, other: &Table, columns: &[usize], row: usize, table: &Table) -> bool {
+        use super::value::Val;
+        let hash = hash_row(other, columns, row);
+        let equals = |mine: usize| {
+            self.columns.iter().zip(columns).all(|(a, b)| {
+                Val::cell(&table.columns[*a], None, mine).same_key(&Val::cell(&other.columns[*b], None, row))
+            })
+        };
+        !self.find(hash, equals).is_empty()
+    }
+
     /// How many keys there are.
     pub fn groups(&self) -> usize {
         self.starts.len() - 1
