@@ -1,6 +1,7 @@
 //! Paths of objects: `results/{{ target_date }}.json`, compiled once and kept to safe segments whatever the values hold.
 
 use crate::diagnostics::{Diagnostic, Spanned};
+use crate::model::slug::slug;
 
 /// The longest path, in bytes.
 const MAX_BYTES: usize = 1024;
@@ -176,59 +177,6 @@ fn check(path: &str) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Lower-case ASCII words joined by `-`: `Luka Dončić` becomes `luka-doncic`, `De'Aaron` becomes `deaaron`.
-pub fn slug(text: &str) -> String {
-    let mut out = String::new();
-    let mut gap = false;
-    for c in text.chars().flat_map(char::to_lowercase) {
-        let plain = ascii(c);
-        if plain.is_empty() {
-            gap |= !matches!(c, '\'' | '’' | '‘' | '`' | 'ʼ') && !('\u{300}'..='\u{36f}').contains(&c);
-            continue;
-        }
-        if gap && !out.is_empty() {
-            out.push('-');
-        }
-        gap = false;
-        out.push_str(plain);
-    }
-    out
-}
-
-/// A lower-case letter or digit without its marks; nothing for all else.
-fn ascii(c: char) -> &'static str {
-    const PLAIN: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
-    if let Some(i) = PLAIN.find(c) {
-        return &PLAIN[i..=i];
-    }
-    match c {
-        'à' | 'á' | 'â' | 'ã' | 'ä' | 'å' | 'ā' | 'ă' | 'ą' => "a",
-        'æ' => "ae",
-        'ç' | 'ć' | 'č' | 'ĉ' | 'ċ' => "c",
-        'ď' | 'đ' | 'ð' => "d",
-        'è' | 'é' | 'ê' | 'ë' | 'ē' | 'ė' | 'ę' | 'ě' | 'ĕ' => "e",
-        'ğ' | 'ģ' | 'ĝ' | 'ġ' => "g",
-        'ĥ' | 'ħ' => "h",
-        'ì' | 'í' | 'î' | 'ï' | 'ī' | 'į' | 'ı' | 'ĩ' => "i",
-        'ĵ' => "j",
-        'ķ' => "k",
-        'ł' | 'ļ' | 'ľ' | 'ĺ' => "l",
-        'ñ' | 'ń' | 'ň' | 'ņ' => "n",
-        'ò' | 'ó' | 'ô' | 'õ' | 'ö' | 'ø' | 'ō' | 'ő' | 'ŏ' => "o",
-        'œ' => "oe",
-        'ŕ' | 'ř' | 'ŗ' => "r",
-        'ś' | 'š' | 'ş' | 'ș' | 'ŝ' => "s",
-        'ß' => "ss",
-        'ť' | 'ţ' | 'ț' => "t",
-        'þ' => "th",
-        'ù' | 'ú' | 'û' | 'ü' | 'ū' | 'ů' | 'ű' | 'ų' | 'ŭ' | 'ũ' => "u",
-        'ŵ' => "w",
-        'ý' | 'ÿ' => "y",
-        'ź' | 'ż' | 'ž' => "z",
-        _ => "",
-    }
 }
 
 #[cfg(test)]

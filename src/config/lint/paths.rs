@@ -46,7 +46,7 @@ pub fn check(project: &Project) -> Vec<Diagnostic> {
 
 fn unknown(project: &Project, owned: &Owned<'_>, name: &str) -> Option<Diagnostic> {
     let mut known: Vec<String> = owned.export.params.iter().map(|p| p.name.value.clone()).collect();
-    known.push("today".to_owned());
+    known.extend(["target_date".to_owned(), "today".to_owned()]);
     known.extend(project.vars.keys().map(|v| format!("vars.{v}")));
     if owned.document.each.is_some() {
         known.push("key".to_owned());

@@ -75,6 +75,8 @@ pub fn plausible_facts(vars: &BTreeMap<String, Value>, export: &Export) -> Facts
         let value = param.default.clone().unwrap_or_else(|| plausible(&param.ty));
         facts.values.insert(param.name.value.clone(), (param.ty.clone(), value));
     }
+    let day = || (Type::Date, plausible(&Type::Date));
+    facts.values.entry("target_date".into()).or_insert_with(day);
     facts.values.insert("today".into(), (Type::Date, plausible(&Type::Date)));
     facts.values.insert("now".into(), (Type::Timestamp, plausible(&Type::Timestamp)));
     facts.vars = vars.iter().map(|(name, value)| (name.clone(), (type_of(value), value.clone()))).collect();
