@@ -1,7 +1,9 @@
 //! The command line: one file a command.
 
 pub mod args;
+pub mod check;
 pub mod exit;
+pub mod list;
 pub mod report;
 
 use args::Cli;

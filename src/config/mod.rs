@@ -2,6 +2,7 @@
 
 pub mod decode;
 pub mod forms;
+pub mod generated;
 pub mod grammar;
 pub mod lint;
 pub mod load;

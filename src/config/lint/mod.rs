@@ -5,10 +5,11 @@ pub mod jobs;
 pub mod owners;
 pub mod path_lock;
 pub mod paths;
+pub mod references;
 pub mod schemas;
 pub mod sql;
 
-use super::Project;
+use super::{Loaded, Project};
 use crate::diagnostics::{Diagnostic, Sources, nearest};
 
 /// Runs every check. `analyse` looks into rendered SQL; without it only the templates are checked.
@@ -18,10 +19,19 @@ pub fn all(project: &mut Project, sources: &mut Sources, analyse: Option<sql::An
     findings.extend(documents::check(project));
     findings.extend(paths::check(project));
     findings.extend(owners::check(project));
-    findings.extend(schemas::check(project));
+    findings.extend(schemas::check(project, sources));
     findings.extend(jobs::check(project));
+    findings.extend(references::check(project));
     findings.extend(path_lock::check(project, sources));
     findings
+}
+
+/// Runs every check on what was loaded. A file that could not be read is no reason for findings about what it would have said.
+pub fn run(loaded: &mut Loaded, analyse: Option<sql::Analyse<'_>>) {
+    let complete = !loaded.has_errors();
+    let found = all(&mut loaded.project, &mut loaded.sources, analyse);
+    let consequence = |code| matches!(code, "lost-path" | "unknown-export");
+    loaded.findings.extend(found.into_iter().filter(|f| complete || !consequence(f.code)));
 }
 
 /// Adds "did you mean", or what there is.

@@ -126,3 +126,50 @@ fn queries_render_and_are_analysed() {
     assert_eq!(found[0].message, "ask not the clock");
     assert_eq!(loaded.project.exports[0].queries[0].tables, ["a.b"]);
 }
+
+#[test]
+fn schemas_hold_no_word_that_a_validator_skips() {
+    let text = SCORES.replace("schema: s.json", "schema: t.json");
+    let one = |schema: &str| codes("", &[("scores", &text)], &[LOCK, ("t.json", schema)]);
+    assert_eq!(one(r#"{"properties": {"a": {"minumum": 1}}}"#), ["unknown-schema-word"]);
+    assert_eq!(one(r#"{"properties": {"format": {"format": "datum"}}}"#), ["unknown-schema-word"]);
+    assert_eq!(one(r#"{"type": "string", "pattern": "(?=a)"}"#), ["bad-schema"]);
+    assert_eq!(one(r#"{"$ref": "https://example.com/x.json"}"#), ["bad-schema"]);
+    assert_eq!(one(r#"{"x-note": 1, "properties": {"minumum": {"format": "date"}}}"#), [""; 0]);
+}
+
+#[test]
+fn topics_queries_and_names_lead_somewhere() {
+    let text = format!("{SCORES}guards: [{{min_rows: rowz, at_least: 1}}]\n");
+    assert_eq!(codes("", &[("scores", &text)], &[LOCK]), ["unknown-query"]);
+    let extra = "topics: {up: x}\ntriggers:\n  - {name: t, topic: upp, publish: {topic: up, message: {}}}\n  - {name: t, topic: up, publish: {topic: up, message: {}}}\n";
+    assert_eq!(codes(extra, &[("scores", SCORES)], &[LOCK]), ["unknown-topic", "duplicate-name"]);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    /// Whatever happens to the bytes of good files, the answer is findings and never a panic.
+    #[test]
+    fn mutations_of_good_files_are_findings(at in 0usize..4000, len in 0usize..6, bytes in proptest::collection::vec(0u8..=255, 0..6)) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("exports")).unwrap();
+        std::fs::create_dir_all(dir.path().join("schemas/tables")).unwrap();
+        let mutated = |text: &str| {
+            let mut text = text.as_bytes().to_vec();
+            let start = at % text.len();
+            let end = (start + len).min(text.len());
+            text.splice(start..end, bytes.clone());
+            text
+        };
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        for (from, to) in [("phase6_publishing.yaml", "phase6_publishing.yaml"), ("exports/players.yaml", "exports/a.yaml"),
+                           ("schemas/tables/nba_raw.nbac_schedule.sql", "schemas/tables/a.b.sql")] {
+            std::fs::write(dir.path().join(to), mutated(&std::fs::read_to_string(root.join(from)).unwrap())).unwrap();
+        }
+        let mut loaded = load(dir.path(), &|_| None);
+        run(&mut loaded, None);
+        crate::diagnostics::render::sort(&mut loaded.findings, &loaded.sources);
+        crate::diagnostics::render::human(&loaded.findings, &loaded.sources, false);
+        crate::diagnostics::render::sarif(&loaded.findings, &loaded.sources);
+    }
+}
