@@ -122,7 +122,8 @@ impl Parser {
         let mut items = vec![self.select_item()?];
         while self.eat_sym(",") {
             // A comma may end the list.
-            if self.is_word("FROM") || self.is_sym(")") || self.peek().tok == Tok::End {
+            let ends = ["FROM", "WHERE", "UNION", "INTERSECT", "EXCEPT", "ORDER", "LIMIT", "GROUP"];
+            if ends.iter().any(|w| self.is_word(w)) || self.is_sym(")") || self.peek().tok == Tok::End {
                 break;
             }
             items.push(self.select_item()?);
