@@ -7,6 +7,7 @@ mod analyse;
 pub mod ast;
 mod catalog;
 pub mod error;
+pub mod json;
 pub mod parse;
 pub mod values;
 
