@@ -111,6 +111,9 @@ impl Analyser<'_> {
 
     /// The text of a CAST that fails where GoogleSQL's does.
     pub(super) fn cast_sql(&mut self, t: &Typed, to: &Type, inner: bool, at: &Range<usize>) -> Res<String> {
+        if t.lit == super::typed::Lit::Error {
+            return Ok(super::coerce::error_of(t, to));
+        }
         if t.is_null_literal() {
             return Ok(null_of(to));
         }

@@ -134,6 +134,12 @@ fn field_stub(t: &Typed, i: usize) -> Option<Typed> {
 impl Analyser<'_> {
     /// Converts to a type that the expression coerces to.
     pub(super) fn coerce(&mut self, t: Typed, ty: &Type) -> Res<Typed> {
+        if t.lit == Lit::Error {
+            let mut out = t;
+            out.sql = error_of(&out, ty);
+            out.ty = ty.clone();
+            return Ok(out);
+        }
         if t.is_null_literal() {
             let mut out = t;
             out.sql = null_of(ty);
@@ -266,4 +272,10 @@ pub(super) fn struct_of(parts: Vec<Typed>, fields: &[StructField], at: &Range<us
     out.lit = Lit::Composite;
     out.parts = parts;
     out
+}
+
+/// ERROR(…) of a type.
+pub(super) fn error_of(t: &Typed, ty: &Type) -> String {
+    let message = t.parts.first().map_or("''", |p| &p.sql);
+    format!("CASE WHEN gs_fail(coalesce({message}, 'NULL')) THEN {} END", null_of(ty))
 }

@@ -18,6 +18,8 @@ pub(crate) enum Lit {
     Param,
     /// An array or struct made of `parts`.
     Composite,
+    /// ERROR(…): stands where any type is wanted; its part is the message.
+    Error,
 }
 
 /// A lowered expression.
@@ -66,7 +68,7 @@ impl Typed {
     }
 
     pub fn is_null_literal(&self) -> bool {
-        self.lit == Lit::Null
+        matches!(self.lit, Lit::Null | Lit::Error)
     }
 
     pub fn is_literal(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Functions with rules of their own: conditions, arrays, errors, JSON.
 
-use super::super::typed::{Lit, Typed, fail, null_of, phys};
+use super::super::typed::{Lit, Typed, fail, phys};
 use super::super::{Analyser, Res};
 use crate::model::Type;
 use crate::sql::ast::{Binary, Call};
@@ -119,18 +119,15 @@ impl Analyser<'_> {
             ("ARRAY_TO_STRING", [a, ..]) if a.lit == Lit::Composite && a.parts.is_empty() => return Ok(None),
             ("ERROR", [message]) => {
                 let message = self.coerce(message.clone(), &Type::String)?;
-                let mut out = Typed::new(
-                    format!("CASE WHEN gs_fail(coalesce({}, 'NULL')) THEN {} END", message.sql, null_of(&Type::Int64)),
-                    Type::Int64,
-                )
-                .at(at);
-                // It stands where any type is wanted.
-                out.lit = Lit::No;
+                let mut out = Typed::new("", Type::Int64).at(at);
+                out.parts = vec![message];
+                out.sql = super::super::coerce::error_of(&out, &Type::Int64);
+                out.lit = Lit::Error;
                 out
             }
             ("ROUND" | "TRUNC" | "CEIL" | "FLOOR" | "CEILING" | "POW" | "POWER", [a, rest @ ..]) if a.ty == Type::Int64 && !a.is_null_literal() => {
                 // Integers are rounded as FLOAT64.
-                if rest.iter().any(|r| matches!(r.ty, Type::Numeric | Type::BigNumeric)) || (name.starts_with("POW") && rest.iter().any(|r| r.ty == Type::Int64) && false) {
+                if rest.iter().any(|r| matches!(r.ty, Type::Numeric | Type::BigNumeric)) {
                     return Ok(None);
                 }
                 let float = self.coerce(a.clone(), &Type::Float64)?;
