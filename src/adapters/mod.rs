@@ -11,6 +11,11 @@ pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
     hex(&sha2::Sha256::digest(bytes))
 }
 
+/// A short name for a piece of work that is described by a long text.
+pub fn name_hash(text: &str) -> String {
+    hex_sha256(text.as_bytes())[..16].to_owned()
+}
+
 /// Lower-case hex digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

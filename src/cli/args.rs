@@ -122,11 +122,6 @@ pub enum Command {
     Query(QueryArgs),
     /// List the exports, their paths and the tables that they read
     List,
-    /// Run the tests written in the exports: rows in, document out
-    #[command(after_help = "Examples:
-  phase6 test
-  phase6 test results streaks")]
-    Test(TestArgs),
     /// Say what is configured and what can be reached
     Doctor,
     /// Print or write the generated JSON Schemas
@@ -243,12 +238,6 @@ pub struct QueryArgs {
     /// Reads {"id","sql"} lines and answers each with a line
     #[arg(long, conflicts_with = "sql")]
     pub jsonl: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct TestArgs {
-    /// Only these exports
-    pub exports: Vec<String>,
 }
 
 #[derive(Debug, Args)]

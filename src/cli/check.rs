@@ -1,11 +1,52 @@
 //! `phase6 check`: CI's door. Everything that can be known without a warehouse.
 
-use super::args::Format;
+use super::args::{Format, Global};
 use super::exit::Exit;
-use crate::config::lint::sql::Analyse;
-use crate::config::{Loaded, lint};
+use crate::config::lint::sql::{Analyse, Analysed, Wrong};
+use crate::config::{Loaded, Table, lint};
 use crate::diagnostics::render;
+use crate::model::Type;
+use crate::sql::{MapCatalog, TableInfo};
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::path::Path;
+
+/// `phase6 check`.
+pub fn run(global: &Global) -> Exit {
+    let root = match super::context::root(global) {
+        Ok(root) => root,
+        Err(exit) => return exit,
+    };
+    let loaded = load_and_analyse(&root);
+    let (text, exit) = report(&loaded, global.format, super::colored(global, std::io::stdout().is_terminal()));
+    if !(global.quiet && exit == Exit::Ok) {
+        print!("{text}");
+    }
+    exit
+}
+
+/// Loads a project and checks it, its SQL against the declared tables.
+pub fn load_and_analyse(root: &Path) -> Loaded {
+    load_and_check(root, Some(&analyse))
+}
+
+/// What a statement reads and returns, and what is wrong with it.
+fn analyse(sql: &str, params: &[(String, Type)], tables: &BTreeMap<String, Table>) -> Result<Analysed, Wrong> {
+    let info =
+        |t: &Table| TableInfo { name: t.name.clone(), fields: t.fields.clone(), partition_by: t.partition_by.clone() };
+    let catalog: MapCatalog = tables.values().map(info).collect();
+    let lowered = crate::sql::lower(sql, params, &catalog).map_err(|e| (e.message, e.at, e.help))?;
+    let clocks = lowered.clocks.into_iter().map(|clock| {
+        let help = "use {{ today }} or {{ now }}, which are pinned when the run begins".to_owned();
+        (format!("`{}` asks the clock", clock.function), Some(clock.at), Some(help))
+    });
+    let unbounded = lowered.readings.into_iter().filter(|r| !r.bounded).map(|reading| {
+        let help = format!("add a condition on `{}`: the whole table is read otherwise", reading.partition_by);
+        (format!("`{}` is read without a bound on its partition", reading.table), Some(reading.at), Some(help))
+    });
+    let notes = clocks.chain(unbounded).collect();
+    Ok(Analysed { columns: lowered.fields, tables: lowered.tables, notes })
+}
 
 /// Loads a project and runs every check on it; the findings are in the order of the files. `analyse` looks
 /// into SQL.

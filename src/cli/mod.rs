@@ -1,21 +1,100 @@
 //! The command line: one file a command.
 
 pub mod args;
+pub mod backfill;
 pub mod check;
+pub mod context;
+pub mod doctor;
 pub mod exit;
 pub mod list;
+pub mod preview;
+pub mod progress;
+pub mod query;
+pub mod render;
 pub mod report;
+pub mod run;
 
-use args::Cli;
-use clap::Parser;
+use args::{Cli, Command, Format};
+use clap::{CommandFactory, Parser};
+use exit::Exit;
 use std::process::ExitCode;
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    dispatch(cli).into()
+    dispatch(&cli).into()
 }
 
-fn dispatch(_cli: Cli) -> exit::Exit {
-    exit::Exit::Ok
+fn dispatch(cli: &Cli) -> Exit {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Run(args) => run::run(global, args),
+        Command::Backfill(args) => backfill::run(global, args),
+        Command::Check => check::run(global),
+        Command::Render(args) => render::run(global, args),
+        Command::Preview(args) => preview::run(global, args),
+        Command::Query(args) => query::run(global, args),
+        Command::List => list_exports(global),
+        Command::Doctor => doctor::run(global),
+        Command::Schema(args) => schema(global, args),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "phase6", &mut std::io::stdout());
+            Exit::Ok
+        }
+    }
+}
+
+fn list_exports(global: &args::Global) -> Exit {
+    match context::load_checked(global) {
+        Ok(loaded) => {
+            print!("{}", list::report(&loaded.project, global.format));
+            Exit::Ok
+        }
+        Err(exit) => exit,
+    }
+}
+
+/// `phase6 schema`: prints or writes the generated files.
+fn schema(global: &args::Global, args: &args::SchemaArgs) -> Exit {
+    let root = match context::root(global) {
+        Ok(root) => root,
+        Err(exit) => return exit,
+    };
+    let loaded = crate::config::load(&root, &|name| std::env::var(name).ok());
+    if args.write {
+        return match crate::config::generated::write(&loaded.project) {
+            Ok(written) => {
+                for path in written.iter().filter(|_| !global.quiet) {
+                    println!("wrote {path}");
+                }
+                Exit::Ok
+            }
+            Err(error) => context::fail(Exit::Unavailable, format!("the generated files cannot be written: {error}")),
+        };
+    }
+    let which = args.which.as_deref().unwrap_or("export");
+    let files = crate::config::generated::files(&loaded.project);
+    let wanted = |path: &str| path == which || path == format!("schemas/phase6/{which}.schema.json");
+    match files.iter().find(|(path, _)| wanted(path)) {
+        Some((_, text)) => {
+            print!("{text}");
+            Exit::Ok
+        }
+        None => {
+            let known: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
+            context::fail(
+                Exit::Usage,
+                format!("there is no generated schema `{which}`: export, publishing, or one of {}", known.join(", ")),
+            )
+        }
+    }
+}
+
+/// Whether output may be coloured.
+pub fn colored(global: &args::Global, terminal: bool) -> bool {
+    match global.color {
+        args::Color::Always => true,
+        args::Color::Never => false,
+        args::Color::Auto => terminal && global.format == Format::Human && std::env::var_os("NO_COLOR").is_none(),
+    }
 }

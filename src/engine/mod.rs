@@ -10,7 +10,10 @@ pub mod invariants;
 pub mod paths;
 pub mod publish;
 pub mod release;
+pub mod request;
 pub mod watermark;
+
+pub use request::run;
 
 #[cfg(test)]
 mod crash;

@@ -5,6 +5,7 @@ pub mod functions;
 pub mod raw;
 pub mod scalar;
 mod vectors;
+mod warehouse;
 
 use crate::config::Table;
 use crate::model::{Batch, Field, Param, Type};

@@ -1,0 +1,195 @@
+//! JSON values and paths.
+
+use super::{float, int, strict, text};
+use crate::adapters::duckdb::scalar::{Out, Phys, ScalarFunction};
+use serde_json::Value;
+
+const S: &[Phys] = &[Phys::Str];
+const SS: &[Phys] = &[Phys::Str, Phys::Str];
+const SI: &[Phys] = &[Phys::Str, Phys::I64];
+
+pub static FUNCTIONS: &[ScalarFunction] = &[
+    strict("gs_json_field", SS, Phys::Str, |a| {
+        let value = read(text(a, 0))?;
+        Ok(json(value.get(text(a, 1)).filter(|_| value.is_object())))
+    }),
+    strict("gs_json_item", SI, Phys::Str, |a| {
+        let value = read(text(a, 0))?;
+        Ok(json(usize::try_from(int(a, 1)).ok().and_then(|i| value.as_array().and_then(|l| l.get(i)))))
+    }),
+    strict("gs_json_value", SS, Phys::Str, |a| {
+        let path = path(text(a, 1))?;
+        // A text that is no JSON gives NULL.
+        let Ok(value) = read(text(a, 0)) else { return Ok(Out::Null) };
+        Ok(scalar(walk(&value, &path)).map_or(Out::Null, Out::Str))
+    }),
+    strict("gs_json_query", SS, Phys::Str, |a| {
+        let path = path(text(a, 1))?;
+        let Ok(value) = read(text(a, 0)) else { return Ok(Out::Null) };
+        Ok(json(walk(&value, &path)))
+    }),
+    strict("gs_json_array", SS, Phys::StrList, |a| {
+        let path = path(text(a, 1))?;
+        let Ok(value) = read(text(a, 0)) else { return Ok(Out::Null) };
+        match walk(&value, &path) {
+            Some(Value::Array(items)) => Ok(Out::StrList(items.iter().map(|i| Some(i.to_string())).collect())),
+            _ => Ok(Out::Null),
+        }
+    }),
+    strict("gs_json_values", SS, Phys::StrList, |a| {
+        let path = path(text(a, 1))?;
+        let Ok(value) = read(text(a, 0)) else { return Ok(Out::Null) };
+        match walk(&value, &path) {
+            Some(Value::Array(items)) if !items.iter().any(|i| i.is_array() || i.is_object()) => {
+                Ok(Out::StrList(items.iter().map(|i| scalar(Some(i))).collect()))
+            }
+            _ => Ok(Out::Null),
+        }
+    }),
+    strict("gs_parse_json", S, Phys::Str, |a| Ok(Out::Str(read(text(a, 0))?.to_string()))),
+    strict("gs_json_type", S, Phys::Str, |a| {
+        Ok(Out::Str(
+            match read(text(a, 0))? {
+                Value::Null => "null",
+                Value::Bool(_) => "boolean",
+                Value::Number(_) => "number",
+                Value::String(_) => "string",
+                Value::Array(_) => "array",
+                Value::Object(_) => "object",
+            }
+            .into(),
+        ))
+    }),
+    strict("gs_json_bool", S, Phys::Bool, |a| {
+        read(text(a, 0))?.as_bool().map(Out::Bool).ok_or_else(|| "the JSON value is no boolean".into())
+    }),
+    strict("gs_json_int", S, Phys::I64, |a| {
+        let value = read(text(a, 0))?;
+        let whole = value.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9.2e18 && value.is_f64()).map(|f| f as i64);
+        value.as_i64().or(whole).map(Out::I64).ok_or_else(|| "the JSON value is no INT64".into())
+    }),
+    strict("gs_json_float", S, Phys::F64, |a| match read(text(a, 0))? {
+        Value::Number(n) => n.as_f64().map(Out::F64).ok_or_else(|| "the JSON value is no FLOAT64".into()),
+        Value::String(s) => match s.as_str() {
+            "NaN" => Ok(Out::F64(f64::NAN)),
+            "Infinity" => Ok(Out::F64(f64::INFINITY)),
+            "-Infinity" => Ok(Out::F64(f64::NEG_INFINITY)),
+            _ => Err("the JSON value is no FLOAT64".into()),
+        },
+        _ => Err("the JSON value is no FLOAT64".into()),
+    }),
+    strict("gs_json_string", S, Phys::Str, |a| match read(text(a, 0))? {
+        Value::String(s) => Ok(Out::Str(s)),
+        _ => Err("the JSON value is no string".into()),
+    }),
+    strict("gs_json_lax_string", S, Phys::Str, |a| Ok(scalar(Some(&read(text(a, 0))?)).map_or(Out::Null, Out::Str))),
+    strict("gs_json_keys", SI, Phys::StrList, |a| {
+        let depth = int(a, 1);
+        if depth < 1 {
+            return Err("the depth in JSON_KEYS must be positive".into());
+        }
+        let mut keys = Vec::new();
+        gather(&read(text(a, 0))?, "", depth, &mut keys);
+        keys.sort();
+        keys.dedup();
+        Ok(Out::StrList(keys.into_iter().map(Some).collect()))
+    }),
+    strict("gs_json_of_text", S, Phys::Str, |a| Ok(Out::Str(Value::String(text(a, 0).to_owned()).to_string()))),
+    strict("gs_json_of_int", &[Phys::I64], Phys::Str, |a| {
+        let v = int(a, 0);
+        // Beyond what a double holds, TO_JSON_STRING writes a text.
+        Ok(Out::Str(if v.unsigned_abs() > 1 << 53 { format!("\"{v}\"") } else { v.to_string() }))
+    }),
+    strict("gs_json_of_float", &[Phys::F64], Phys::Str, |a| {
+        let v = float(a, 0);
+        Ok(Out::Str(if v.is_nan() {
+            "\"NaN\"".into()
+        } else if v.is_infinite() {
+            if v > 0.0 { "\"Infinity\"".into() } else { "\"-Infinity\"".into() }
+        } else {
+            let text = crate::sql::values::float_text(v);
+            text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+        }))
+    }),
+];
+
+fn read(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|e| format!("bad JSON: {e}"))
+}
+
+fn json(value: Option<&Value>) -> Out {
+    value.map_or(Out::Null, |v| Out::Str(v.to_string()))
+}
+
+fn scalar(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::String(s) => Some(s.clone()),
+        Value::Bool(b) => Some(b.to_string()),
+        Value::Number(n) => Some(n.to_string()),
+        _ => None,
+    }
+}
+
+enum Step {
+    Key(String),
+    Item(usize),
+}
+
+/// `$.a[0]."b c"`, also `$['a']`.
+fn path(text: &str) -> Result<Vec<Step>, String> {
+    let bad = || format!("bad JSON path {text:?}");
+    let mut rest = text.strip_prefix('$').ok_or_else(bad)?;
+    let mut steps = Vec::new();
+    while !rest.is_empty() {
+        if let Some(after) = rest.strip_prefix('.') {
+            if let Some(quoted) = after.strip_prefix('"') {
+                let end = quoted.find('"').ok_or_else(bad)?;
+                if quoted[..end].contains('\\') {
+                    return Err(bad());
+                }
+                steps.push(Step::Key(quoted[..end].to_owned()));
+                rest = &quoted[end + 1..];
+            } else {
+                let end = after.find(['.', '[']).unwrap_or(after.len());
+                if end == 0 || after[..end].contains(['*', '$', '"', '\'', ' ', ']', '?', '@']) {
+                    return Err(bad());
+                }
+                steps.push(Step::Key(after[..end].to_owned()));
+                rest = &after[end..];
+            }
+        } else if let Some(after) = rest.strip_prefix('[') {
+            let end = after.find(']').ok_or_else(bad)?;
+            let inner = after[..end].trim();
+            let key = ['\'', '"'].iter().find_map(|q| inner.strip_prefix(*q).and_then(|i| i.strip_suffix(*q)));
+            steps.push(match key {
+                Some(key) => Step::Key(key.to_owned()),
+                None => Step::Item(inner.parse().map_err(|_| bad())?),
+            });
+            rest = &after[end + 1..];
+        } else {
+            return Err(bad());
+        }
+    }
+    Ok(steps)
+}
+
+fn walk<'v>(value: &'v Value, path: &[Step]) -> Option<&'v Value> {
+    path.iter().try_fold(value, |v, step| match step {
+        Step::Key(key) => v.as_object()?.get(key),
+        Step::Item(i) => v.as_array()?.get(*i),
+    })
+}
+
+/// The keys of objects, arrays not entered.
+fn gather(value: &Value, prefix: &str, depth: i64, out: &mut Vec<String>) {
+    let Value::Object(map) = value else { return };
+    for (key, inner) in map {
+        let plain = key.chars().all(|c| c.is_alphanumeric() || c == '_') && !key.is_empty();
+        let key = if plain { key.clone() } else { format!("\"{key}\"") };
+        let full = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+        out.push(full.clone());
+        if depth > 1 {
+            gather(inner, &full, depth - 1, out);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What a command works with: the project with the command line's overrides, and the adapters of its target.
+
+use super::args::{Global, Selection};
+use super::exit::Exit;
+use crate::adapters::directory::DirectoryStore;
+use crate::adapters::duckdb::DuckDb;
+use crate::config::{Export, Loaded, Project, StateTarget, StoreTarget, Target, WarehouseTarget};
+use crate::diagnostics::nearest;
+use crate::engine::export::Engine;
+use crate::model::Value;
+use crate::model::dates::DayRule;
+use crate::model::request::{Cause, CauseKind, ExportRequest};
+use crate::ports::clock::{Clock, SystemClock};
+use crate::ports::store::ObjectStore;
+use crate::ports::warehouse::Warehouse;
+use crate::state::State;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Says what went wrong, on standard error.
+pub fn fail(exit: Exit, message: impl std::fmt::Display) -> Exit {
+    eprintln!("phase6: {message}");
+    exit
+}
+
+/// The project's folder: as told, else this folder or the nearest above it that has the main file.
+pub fn root(global: &Global) -> Result<PathBuf, Exit> {
+    let main_file = crate::config::load::PUBLISHING_FILE;
+    if let Some(dir) = &global.config {
+        if dir.join(main_file).is_file() {
+            return Ok(dir.clone());
+        }
+        return Err(fail(
+            Exit::Usage,
+            format!("{} holds no {main_file}: name a project's folder with --config", dir.display()),
+        ));
+    }
+    let here = std::env::current_dir().map_err(|e| fail(Exit::Usage, format!("this folder cannot be read: {e}")))?;
+    here.ancestors().find(|dir| dir.join(main_file).is_file()).map(Path::to_owned).ok_or_else(|| {
+        fail(
+            Exit::Usage,
+            format!("neither {} nor a folder above it holds a {main_file}: name one with --config", here.display()),
+        )
+    })
+}
+
+/// Loads the project and applies the overrides; findings that forbid running are printed.
+pub fn load(global: &Global) -> Result<Loaded, Exit> {
+    let root = root(global)?;
+    let mut loaded = crate::config::load(&root, &|name| std::env::var(name).ok());
+    if loaded.has_errors() {
+        let (text, _) = super::check::report(&loaded, super::args::Format::Human, false);
+        eprint!("{text}");
+        return Err(fail(Exit::Usage, "the project has errors: nothing was run"));
+    }
+    override_vars(&mut loaded.project, global)?;
+    Ok(loaded)
+}
+
+/// Loads and checks the project, and fills in what its queries return.
+pub fn load_checked(global: &Global) -> Result<Loaded, Exit> {
+    let root = root(global)?;
+    let mut loaded = super::check::load_and_analyse(&root);
+    override_vars(&mut loaded.project, global)?;
+    Ok(loaded)
+}
+
+fn override_vars(project: &mut Project, global: &Global) -> Result<(), Exit> {
+    for pair in &global.vars {
+        let (name, text) =
+            pair.split_once('=').ok_or_else(|| fail(Exit::Usage, format!("--var {pair}: write NAME=VALUE")))?;
+        let Some(value) = project.vars.get_mut(name) else {
+            let known: Vec<&str> = project.vars.keys().map(String::as_str).collect();
+            let hint = nearest(name, known.iter().copied())
+                .map_or_else(|| format!("there are {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+            return Err(fail(Exit::Usage, format!("--var {pair}: `vars:` has no `{name}`; {hint}")));
+        };
+        let bad =
+            || fail(Exit::Usage, format!("--var {pair}: `{text}` is not of the type that `vars:` gives `{name}`"));
+        *value = match value {
+            Value::Int64(_) => Value::Int64(text.parse().map_err(|_| bad())?),
+            Value::Float64(_) => Value::Float64(text.parse().map_err(|_| bad())?),
+            Value::Bool(_) => Value::Bool(text.parse().map_err(|_| bad())?),
+            _ => Value::Text(text.to_owned()),
+        };
+    }
+    Ok(())
+}
+
+/// The chosen target.
+pub fn target<'p>(project: &'p Project, global: &Global) -> Result<&'p Target, Exit> {
+    match &global.target {
+        None => project.targets.first().ok_or_else(|| fail(Exit::Usage, "the project has no target")),
+        Some(name) => project.targets.iter().find(|t| t.name.value == *name).ok_or_else(|| {
+            let known: Vec<&str> = project.targets.iter().map(|t| t.name.value.as_str()).collect();
+            let hint = nearest(name, known.iter().copied())
+                .map_or_else(|| format!("there are {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+            fail(Exit::Usage, format!("there is no target `{name}`: {hint}"))
+        }),
+    }
+}
+
+/// The target's warehouse.
+pub fn warehouse(project: &Project, global: &Global) -> Result<Arc<DuckDb>, Exit> {
+    let target = target(project, global)?;
+    let data = match (&global.data, &target.warehouse) {
+        (Some(data), WarehouseTarget::DuckDb { .. }) => data.clone(),
+        (None, WarehouseTarget::DuckDb { data }) => project.root.join(data),
+        (_, WarehouseTarget::BigQuery { .. }) => {
+            return Err(fail(
+                Exit::Usage,
+                format!(
+                    "target `{}`: this build has no BigQuery adapter; use a target with a duckdb warehouse",
+                    target.name.value
+                ),
+            ));
+        }
+    };
+    Ok(Arc::new(DuckDb::new(Some(data), project.tables.clone())))
+}
+
+/// The engine on the chosen target, with `--data`, `--out` and `--state` applied.
+pub fn engine(loaded: Loaded, global: &Global) -> Result<Engine, Exit> {
+    let warehouse: Arc<dyn Warehouse> = warehouse(&loaded.project, global)?;
+    let target = target(&loaded.project, global)?;
+    let absent = |what: &str| {
+        fail(Exit::Usage, format!("target `{}`: this build has no {what} adapter; use --out DIR", target.name.value))
+    };
+    let root = &loaded.project.root;
+    let (store_dir, prefix) = match (&global.out, &target.store) {
+        (Some(out), StoreTarget::Directory { prefix, .. } | StoreTarget::Gcs { prefix, .. }) => {
+            (out.clone(), prefix.clone())
+        }
+        (None, StoreTarget::Directory { path, prefix }) => (root.join(path), prefix.clone()),
+        (None, StoreTarget::Gcs { .. }) => return Err(absent("Cloud Storage")),
+    };
+    let state_dir = match (&global.state, &global.out, &target.state) {
+        (Some(state), _, _) => state.clone(),
+        (None, Some(out), _) => beside(out, ".state"),
+        (None, None, StateTarget::Directory { path }) => root.join(path),
+        (None, None, StateTarget::Gcs { .. }) => return Err(absent("Cloud Storage")),
+    };
+    let store: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::new(store_dir));
+    let state: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::new(state_dir).keep_versions(1));
+    Ok(Engine {
+        // `--out` names the folder of the documents themselves; the prefix belongs to the target's own store.
+        prefix: if prefix.is_empty() || prefix.ends_with('/') { prefix } else { format!("{prefix}/") },
+        project: Arc::new(loaded.project),
+        sources: Arc::new(loaded.sources),
+        warehouse,
+        store,
+        state: State::new(state),
+        clock: Arc::new(SystemClock),
+    })
+}
+
+fn beside(dir: &Path, suffix: &str) -> PathBuf {
+    let mut name = dir.components().collect::<PathBuf>().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+/// The cause's time: now, or `--now`.
+pub fn cause_time(global: &Global) -> Result<Timestamp, Exit> {
+    match &global.now {
+        None => Ok(SystemClock.now()),
+        Some(text) => text
+            .parse()
+            .map_err(|_| fail(Exit::Usage, format!("--now {text}: write an instant such as 2025-12-12T18:00:00Z"))),
+    }
+}
+
+/// The calendar's rule for days.
+pub fn day_rule(project: &Project) -> Result<DayRule, Exit> {
+    let zone = jiff::tz::TimeZone::get(&project.calendar.timezone)
+        .map_err(|e| fail(Exit::Usage, format!("calendar.timezone: {e}")))?;
+    Ok(DayRule { zone, starts_at_minutes: project.calendar.day_starts_at_minutes })
+}
+
+/// The parameters of `--param` and `--min-games`.
+pub fn params(pairs: &[String], min_games: Option<i64>) -> Result<BTreeMap<String, Value>, Exit> {
+    let mut params = BTreeMap::new();
+    for pair in pairs {
+        let (name, text) =
+            pair.split_once('=').ok_or_else(|| fail(Exit::Usage, format!("--param {pair}: write NAME=VALUE")))?;
+        params.insert(name.to_owned(), Value::Text(text.to_owned()));
+    }
+    if let Some(number) = min_games {
+        params.insert("min_games".to_owned(), Value::Int64(number));
+    }
+    Ok(params)
+}
+
+/// A request of the command line for one day.
+pub fn request(
+    project: &Project,
+    global: &Global,
+    selection: &Selection,
+    exports: Vec<String>,
+) -> Result<ExportRequest, Exit> {
+    let time = cause_time(global)?;
+    let rule = day_rule(project)?;
+    let target_date =
+        rule.resolve(&selection.date, time).map_err(|reason| fail(Exit::Usage, format!("--date: {reason}")))?;
+    let params = params(&selection.params, selection.min_games)?;
+    let known = |name: &str| {
+        exports.iter().filter_map(|e| export(project, e).ok()).any(|e| e.params.iter().any(|p| p.name.value == name))
+    };
+    if let Some(unknown) = params.keys().find(|name| !known(name)) {
+        return Err(fail(Exit::Usage, format!("--param {unknown}: none of the exports has this parameter")));
+    }
+    let run_id = run_id(SystemClock.now());
+    Ok(ExportRequest {
+        cause: Cause { kind: CauseKind::Command, id: run_id.clone(), time },
+        run_id,
+        exports,
+        target_date,
+        today: rule.day_of(time),
+        params,
+        update_latest: true,
+        force: false,
+    })
+}
+
+/// An id that sorts by time: `20251212T180000.123456Z-4f2a`.
+pub fn run_id(now: Timestamp) -> String {
+    let stamp = now.to_string().replace(['-', ':'], "");
+    format!("{}-{:04x}", stamp.trim_end_matches('Z'), std::process::id() & 0xffff)
+}
+
+/// An export by its name.
+pub fn export<'p>(project: &'p Project, name: &str) -> Result<&'p Export, Exit> {
+    project.exports.iter().find(|e| e.name.value == name).ok_or_else(|| {
+        let known: Vec<&str> = project.exports.iter().map(|e| e.name.value.as_str()).collect();
+        let hint = nearest(name, known.iter().copied())
+            .map_or_else(|| format!("there are {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+        fail(Exit::Usage, format!("there is no export `{name}`: {hint}"))
+    })
+}
+
+/// A runtime for the ports' futures.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .map_err(|e| fail(Exit::Unavailable, format!("the runtime cannot be started: {e}")))
+}

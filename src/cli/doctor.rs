@@ -1,0 +1,64 @@
+//! `phase6 doctor`: what is configured, and what can be reached.
+
+use super::args::{Format, Global};
+use super::context;
+use super::exit::Exit;
+use crate::model::Statement;
+use serde_json::json;
+
+pub fn run(global: &Global) -> Exit {
+    match prepared(global) {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+fn prepared(global: &Global) -> Result<Exit, Exit> {
+    let loaded = context::load(global)?;
+    let target = context::target(&loaded.project, global)?.name.value.clone();
+    let project = loaded.project.root.display().to_string();
+    let exports = loaded.project.exports.len();
+    let tables: Vec<String> = loaded.project.tables.values().map(|t| t.name.clone()).collect();
+    let warehouse = context::warehouse(&loaded.project, global)?;
+    let engine = context::engine(loaded, global)?;
+    let runtime = context::runtime()?;
+    let mut lines: Vec<(String, Result<String, String>)> =
+        vec![("project".into(), Ok(format!("{project}, {exports} exports"))), ("target".into(), Ok(target))];
+    let probe = Statement { name: "doctor".into(), sql: "SELECT 1 AS one".into(), params: Vec::new() };
+    let answered = runtime.block_on(engine.warehouse.query(&probe)).and_then(|mut rows| rows.next());
+    lines.push(("warehouse".into(), answered.map(|_| engine.warehouse.describe()).map_err(|e| e.message)));
+    let missing: Vec<&String> = tables
+        .iter()
+        .filter(|t| warehouse.data().is_some_and(|d| crate::adapters::duckdb::files::find(d, t).is_err()))
+        .collect();
+    lines.push((
+        "tables".into(),
+        if missing.is_empty() {
+            Ok(format!("{} declared, each has its file", tables.len()))
+        } else {
+            let names: Vec<&str> = missing.iter().map(|m| m.as_str()).collect();
+            Err(format!("{} of {} declared tables have no file: {}", names.len(), tables.len(), names.join(", ")))
+        },
+    ));
+    for (name, store) in [("store", &engine.store), ("state", engine.state.store())] {
+        let reached = runtime.block_on(store.list("doctor-probe"));
+        lines.push((name.into(), reached.map(|_| store.describe()).map_err(|e| e.to_string())));
+    }
+    // A table without a file is a matter of the queries that read it; everything else must be there.
+    let broken = lines.iter().any(|(name, result)| name != "tables" && result.is_err());
+    if matches!(global.format, Format::Json | Format::Jsonl) {
+        let objects: Vec<_> = lines
+            .iter()
+            .map(|(name, r)| json!({"check": name, "ok": r.is_ok(), "detail": r.as_ref().unwrap_or_else(|e| e)}))
+            .collect();
+        println!("{:#}", json!(objects));
+    } else {
+        for (name, result) in &lines {
+            let (mark, text) = match result {
+                Ok(text) => ("ok", text),
+                Err(text) => ("--", text),
+            };
+            println!("{mark}  {name:10} {text}");
+        }
+    }
+    Ok(if broken { Exit::Unavailable } else { Exit::Ok })
+}

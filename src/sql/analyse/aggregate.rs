@@ -1,0 +1,380 @@
+//! Aggregates, and the shared way in which they become window functions.
+
+use super::order::{Key, groupable, joined, keys};
+use super::typed::{Lit, Typed};
+use super::{Analyser, Res};
+use crate::model::Type;
+use crate::sql::ast::Call;
+use crate::sql::error::SqlError;
+use std::ops::Range;
+
+/// How the aggregates of one call are written.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Frame {
+    pub distinct: bool,
+    pub order: Vec<Key>,
+    /// Conditions of rows that count.
+    pub filter: Vec<String>,
+    /// ` OVER (…)`, or nothing.
+    pub over: String,
+}
+
+impl Frame {
+    /// `f(args)` with DISTINCT, ORDER BY, FILTER and OVER.
+    pub fn agg(&self, function: &str, args: &str) -> String {
+        self.agg_if(function, args, &[])
+    }
+
+    pub fn agg_if(&self, function: &str, args: &str, more: &[&str]) -> String {
+        let distinct = if self.distinct { "DISTINCT " } else { "" };
+        let order = if self.order.is_empty() { String::new() } else { format!(" ORDER BY {}", joined(&self.order)) };
+        let conditions: Vec<&str> = self.filter.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        let filter =
+            if conditions.is_empty() { String::new() } else { format!(" FILTER (WHERE {})", conditions.join(" AND ")) };
+        format!("{function}({distinct}{args}{order}){filter}{}", self.over)
+    }
+
+    /// Without DISTINCT and ORDER BY.
+    pub fn plain(&self) -> Frame {
+        Frame { distinct: false, order: Vec::new(), ..self.clone() }
+    }
+}
+
+pub(super) fn is_aggregate(name: &str) -> bool {
+    matches!(
+        name,
+        "COUNT"
+            | "COUNTIF"
+            | "SUM"
+            | "AVG"
+            | "MIN"
+            | "MAX"
+            | "ANY_VALUE"
+            | "ARRAY_AGG"
+            | "ARRAY_CONCAT_AGG"
+            | "STRING_AGG"
+            | "LOGICAL_AND"
+            | "LOGICAL_OR"
+            | "BIT_AND"
+            | "BIT_OR"
+            | "BIT_XOR"
+            | "VARIANCE"
+            | "VAR_SAMP"
+            | "VAR_POP"
+            | "STDDEV"
+            | "STDDEV_SAMP"
+            | "STDDEV_POP"
+            | "CORR"
+            | "COVAR_POP"
+            | "COVAR_SAMP"
+            | "APPROX_COUNT_DISTINCT"
+            | "APPROX_QUANTILES"
+            | "GROUPING"
+            | "MAX_BY"
+            | "MIN_BY"
+    )
+}
+
+impl Analyser<'_> {
+    pub(super) fn aggregate(&mut self, call: &Call, over: String, at: &Range<usize>) -> Res<Typed> {
+        if self.in_aggregate {
+            return Err(SqlError::invalid("an aggregate cannot hold an aggregate", at));
+        }
+        if call.safe {
+            return Err(SqlError::unsupported("SAFE with an aggregate", at));
+        }
+        // A window function may hold aggregates, an aggregate may not.
+        self.in_aggregate = over.is_empty();
+        let out = self.aggregate_in(call, over, at);
+        self.in_aggregate = false;
+        self.aggregates += 1;
+        out
+    }
+
+    fn aggregate_in(&mut self, call: &Call, over: String, at: &Range<usize>) -> Res<Typed> {
+        let mut args = Vec::new();
+        for (name, arg) in &call.args {
+            if let Some(name) = name {
+                return Err(SqlError::unsupported("a named argument of an aggregate", &name.at));
+            }
+            args.push(self.expr(arg)?);
+        }
+        let mut frame = Frame { distinct: call.distinct, over, ..Frame::default() };
+        for item in &call.order_by {
+            let t = self.expr(&item.expr)?;
+            frame.order.extend(keys(&t, item.desc, item.nulls_first)?);
+        }
+        if call.distinct {
+            if let Some(bad) = args.iter().find(|a| !groupable(&a.ty)) {
+                return Err(SqlError::unsupported(format!("DISTINCT over {}", bad.ty), at));
+            }
+            // The keys of a distinct aggregate must be its argument.
+            if frame.order.iter().any(|k| args.first().is_none_or(|a| a.sql != k.sql)) {
+                return Err(SqlError::unsupported("ORDER BY in this DISTINCT aggregate", at));
+            }
+        }
+        if let Some((max, key)) = &call.having {
+            let key = self.expr(key)?;
+            return self.having(call, args, *max, key, at);
+        }
+        if call.ignore_nulls == Some(true) && call.name != "ARRAY_AGG" && call.name != "ANY_VALUE" {
+            return Err(SqlError::unsupported(format!("IGNORE NULLS in {}", call.name), at));
+        }
+        if call.limit.is_some() && !matches!(call.name.as_str(), "ARRAY_AGG" | "STRING_AGG" | "ARRAY_CONCAT_AGG") {
+            return Err(SqlError::invalid(format!("LIMIT in {}", call.name), at));
+        }
+        self.aggregate_of(call, args, &frame, at)
+    }
+
+    pub(super) fn aggregate_of(
+        &mut self,
+        call: &Call,
+        args: Vec<Typed>,
+        frame: &Frame,
+        at: &Range<usize>,
+    ) -> Res<Typed> {
+        let name = call.name.as_str();
+        if name == "COUNT" && call.star {
+            return Ok(Typed::new(frame.agg("count", "*"), Type::Int64).nullable(false).at(at));
+        }
+        let wanted = match name {
+            "CORR" | "COVAR_POP" | "COVAR_SAMP" | "APPROX_QUANTILES" | "MAX_BY" | "MIN_BY" => 2..=2,
+            "STRING_AGG" => 1..=2,
+            _ => 1..=1,
+        };
+        if call.star || !wanted.contains(&args.len()) {
+            return Err(SqlError::invalid(format!("{name} does not take {} arguments", args.len()), at));
+        }
+        let x = args[0].clone();
+        let done = |sql: String, ty: Type| Ok(Typed::new(sql, ty).at(at));
+        match name {
+            "COUNT" => Ok(Typed::new(frame.agg("count", &x.sql), Type::Int64).nullable(false).at(at)),
+            "APPROX_COUNT_DISTINCT" => {
+                let frame = Frame { distinct: true, ..frame.clone() };
+                Ok(Typed::new(frame.agg("count", &x.sql), Type::Int64).nullable(false).at(at))
+            }
+            "COUNTIF" => {
+                let x = self.coerce(x, &Type::Bool)?;
+                let sql = frame.agg("count", &format!("CASE WHEN {} THEN true END", x.sql));
+                Ok(Typed::new(sql, Type::Int64).nullable(false).at(at))
+            }
+            "SUM" => self.sum(x, frame, at),
+            "AVG" => self.avg(x, frame, at),
+            "MIN" | "MAX" => self.extreme(name, x, frame, at),
+            "ANY_VALUE" => {
+                let mut out = Typed::new(frame.agg("any_value", &x.sql), x.ty.clone()).at(at);
+                out.loose = x.loose;
+                Ok(out)
+            }
+            "LOGICAL_AND" | "LOGICAL_OR" => {
+                let x = self.coerce(x, &Type::Bool)?;
+                done(frame.agg(if name == "LOGICAL_AND" { "bool_and" } else { "bool_or" }, &x.sql), Type::Bool)
+            }
+            "BIT_AND" | "BIT_OR" | "BIT_XOR" => {
+                let x = self.coerce(x, &Type::Int64)?;
+                done(frame.agg(&name.to_ascii_lowercase(), &x.sql), Type::Int64)
+            }
+            "VARIANCE" | "VAR_SAMP" | "VAR_POP" | "STDDEV" | "STDDEV_SAMP" | "STDDEV_POP" => {
+                let x = self.coerce(x, &Type::Float64)?;
+                done(spread(name, &x.sql, frame), Type::Float64)
+            }
+            "CORR" | "COVAR_POP" | "COVAR_SAMP" => {
+                let x = self.coerce(x, &Type::Float64)?;
+                let y = self.coerce(args[1].clone(), &Type::Float64)?;
+                done(pairs(name, &x.sql, &y.sql, frame), Type::Float64)
+            }
+            "ARRAY_AGG" => self.array_agg(call, x, frame, at),
+            "ARRAY_CONCAT_AGG" => {
+                if !matches!(x.ty, Type::Array(_)) {
+                    return Err(SqlError::invalid("ARRAY_CONCAT_AGG needs arrays", at));
+                }
+                let list = frame.agg_if("list", &x.sql, &[&format!("({}) IS NOT NULL", x.sql)]);
+                let list = self.limited(call, list)?;
+                done(format!("flatten({list})"), x.ty)
+            }
+            "STRING_AGG" => self.string_agg(call, x, args.get(1).cloned(), frame, at),
+            "GROUPING" => {
+                done(format!("CAST(grouping({}) AS BIGINT)", x.sql), Type::Int64).map(|t: Typed| t.nullable(false))
+            }
+            "APPROX_QUANTILES" => self.quantiles(x, &args[1], frame, at),
+            _ => Err(SqlError::unsupported(format!("the aggregate {name}"), at)),
+        }
+    }
+
+    fn sum(&mut self, x: Typed, frame: &Frame, at: &Range<usize>) -> Res<Typed> {
+        if x.is_null_literal() {
+            return Ok(Typed::new(format!("CAST({} AS BIGINT)", frame.agg("sum", &x.sql)), Type::Int64).at(at));
+        }
+        let sql = match x.ty {
+            Type::Int64 => format!("CAST({} AS BIGINT)", frame.agg("sum", &x.sql)),
+            Type::Float64 => frame.agg("sum", &x.sql),
+            Type::Numeric => {
+                // DuckDB's sum of DECIMAL(38, 9) wraps around: the sum of the floats tells.
+                let size = frame.agg("sum", &format!("CAST({} AS DOUBLE)", x.sql));
+                let sum = frame.agg("sum", &x.sql);
+                let overflow = super::typed::fail("numeric overflow", &Type::Numeric);
+                format!(
+                    "CASE WHEN abs({size}) >= 9.99999999999999e28 THEN {overflow} ELSE CAST({sum} AS DECIMAL(38,9)) END"
+                )
+            }
+            ref ty => return Err(SqlError::unsupported(format!("SUM of {ty}"), at)),
+        };
+        Ok(Typed::new(sql, x.ty).at(at))
+    }
+
+    fn avg(&mut self, x: Typed, frame: &Frame, at: &Range<usize>) -> Res<Typed> {
+        match x.ty {
+            Type::Int64 | Type::Float64 => Ok(Typed::new(frame.agg("avg", &x.sql), Type::Float64).at(at)),
+            Type::Numeric => {
+                let sum = self.sum(x.clone(), frame, at)?;
+                let count = frame.agg("count", &x.sql);
+                let sql = format!("gs_num_div({}, CAST(nullif({count}, 0) AS DECIMAL(38,9)))", sum.sql);
+                Ok(Typed::new(sql, Type::Numeric).at(at))
+            }
+            ref ty => Err(SqlError::unsupported(format!("AVG of {ty}"), at)),
+        }
+    }
+
+    /// MIN and MAX: a NaN among the numbers is the answer.
+    fn extreme(&mut self, name: &str, x: Typed, frame: &Frame, at: &Range<usize>) -> Res<Typed> {
+        if !super::order::orderable(&x.ty) {
+            return Err(SqlError::unsupported(format!("{name} of {}", x.ty), at));
+        }
+        // The order of equal extremes does not matter.
+        let frame = frame.plain();
+        let mut sql = frame.agg(&name.to_ascii_lowercase(), &x.sql);
+        if name == "MIN" && x.ty == Type::Float64 {
+            let nan = frame.agg("bool_or", &format!("isnan({})", x.sql));
+            sql = format!("CASE WHEN {nan} THEN CAST('nan' AS DOUBLE) ELSE {sql} END");
+        }
+        let mut out = Typed::new(sql, x.ty.clone()).at(at);
+        out.loose = x.loose;
+        Ok(out)
+    }
+
+    fn array_agg(&mut self, call: &Call, x: Typed, frame: &Frame, at: &Range<usize>) -> Res<Typed> {
+        if matches!(x.ty, Type::Array(_)) {
+            return Err(SqlError::invalid("an array cannot hold arrays", at));
+        }
+        let ty = Type::Array(Box::new(x.ty.clone()));
+        let list = if call.ignore_nulls == Some(true) {
+            frame.agg_if("list", &x.strict_sql(), &[&format!("({}) IS NOT NULL", x.sql)])
+        } else {
+            frame.agg("list", &x.strict_sql())
+        };
+        Ok(Typed::new(self.limited(call, list)?, ty).at(at))
+    }
+
+    /// The first elements of a list.
+    fn limited(&mut self, call: &Call, list: String) -> Res<String> {
+        match &call.limit {
+            None => Ok(list),
+            Some(limit) => {
+                let n = self.count_of(limit)?;
+                Ok(format!("list_slice({list}, 1, {n})"))
+            }
+        }
+    }
+
+    fn string_agg(
+        &mut self,
+        call: &Call,
+        x: Typed,
+        separator: Option<Typed>,
+        frame: &Frame,
+        at: &Range<usize>,
+    ) -> Res<Typed> {
+        let x = if x.is_null_literal() { self.coerce(x, &Type::String)? } else { x };
+        if x.ty != Type::String {
+            return Err(SqlError::unsupported(format!("STRING_AGG of {}", x.ty), at));
+        }
+        let separator = match separator {
+            None => "','".to_owned(),
+            Some(s) if matches!(s.lit, Lit::Str(_) | Lit::Param) => s.sql,
+            Some(_) => return Err(SqlError::unsupported("a separator that is no literal", at)),
+        };
+        let list = frame.agg_if("list", &x.sql, &[&format!("({}) IS NOT NULL", x.sql)]);
+        let list = self.limited(call, list)?;
+        Ok(Typed::new(format!("array_to_string({list}, {separator})"), Type::String).at(at))
+    }
+
+    fn quantiles(&mut self, x: Typed, n: &Typed, frame: &Frame, at: &Range<usize>) -> Res<Typed> {
+        let Lit::Int(n) = n.lit else {
+            return Err(SqlError::invalid("APPROX_QUANTILES needs a literal number", at));
+        };
+        if !(1..=1000).contains(&n) || !super::order::orderable(&x.ty) {
+            return Err(SqlError::unsupported("these APPROX_QUANTILES", at));
+        }
+        let fractions: Vec<String> = (0..=n).map(|i| format!("CAST({i} AS DOUBLE) / {n}")).collect();
+        let x = x.strict();
+        let sql = frame.agg("quantile_disc", &format!("{}, [{}]", x.sql, fractions.join(", ")));
+        Ok(Typed::new(sql, Type::Array(Box::new(x.ty))).at(at))
+    }
+
+    /// `f(x HAVING MAX y)`: the rows whose `y` is the greatest are gathered, then `f` is computed over them.
+    fn having(&mut self, call: &Call, args: Vec<Typed>, max: bool, key: Typed, at: &Range<usize>) -> Res<Typed> {
+        if !super::order::orderable(&key.ty) {
+            return Err(SqlError::invalid(format!("HAVING MAX of a {}", key.ty), at));
+        }
+        if !call.order_by.is_empty() || call.limit.is_some() || args.len() != 1 {
+            return Err(SqlError::unsupported("HAVING MAX with other clauses", at));
+        }
+        let x = args[0].clone().strict();
+        let row = format!("struct_pack(x := {}, y := {})", x.sql, key.sql);
+        let list = format!("list({row}) FILTER (WHERE ({}) IS NOT NULL)", key.sql);
+        let best = if key.ty == Type::Float64 {
+            // NaN counts only where there is nothing else.
+            let function = if max { "max" } else { "min" };
+            let filtered = format!("{function}({0}) FILTER (WHERE NOT isnan({0}))", key.sql);
+            format!("coalesce({filtered}, {function}({}))", key.sql)
+        } else {
+            format!("{}({})", if max { "max" } else { "min" }, key.sql)
+        };
+        let inner = Typed::new("gs_h.x", x.ty.clone()).at(at);
+        let plain = Call { having: None, ..call.clone() };
+        let frame = Frame { distinct: call.distinct, ..Frame::default() };
+        if call.ignore_nulls == Some(true) && call.name != "ARRAY_AGG" {
+            return Err(SqlError::unsupported(format!("IGNORE NULLS in {}", call.name), at));
+        }
+        let out = self.aggregate_of(&plain, vec![inner], &frame, at)?;
+        let sql = format!(
+            "(SELECT {} FROM (SELECT gs_r.r.x AS x FROM (SELECT unnest(gs_l.l) AS r, gs_l.b AS b FROM (SELECT {list} AS l, {best} AS b) AS gs_l) AS gs_r \
+             WHERE gs_r.r.y IS NOT DISTINCT FROM gs_r.b) AS gs_h)",
+            out.sql
+        );
+        Ok(Typed { sql, ..out })
+    }
+}
+
+/// Variance and deviation; a value that is not finite makes them NaN.
+fn spread(name: &str, x: &str, frame: &Frame) -> String {
+    let function = match name {
+        "VARIANCE" | "VAR_SAMP" => "var_samp",
+        "VAR_POP" => "var_pop",
+        "STDDEV" | "STDDEV_SAMP" => "stddev_samp",
+        _ => "stddev_pop",
+    };
+    let few = if function.ends_with("samp") { 2 } else { 1 };
+    let plain = frame.plain();
+    let broken = plain.agg("bool_or", &format!("NOT isfinite({x})"));
+    let count = frame.agg("count", x);
+    let finite = frame.agg(function, &format!("CASE WHEN isfinite({x}) THEN {x} END"));
+    format!(
+        "CASE WHEN {broken} THEN CASE WHEN {count} < {few} THEN NULL ELSE CAST('nan' AS DOUBLE) END ELSE {finite} END"
+    )
+}
+
+/// Covariance and correlation over the pairs without NULL.
+fn pairs(name: &str, x: &str, y: &str, frame: &Frame) -> String {
+    let function = name.to_ascii_lowercase();
+    let few = if name == "COVAR_POP" { 1 } else { 2 };
+    let plain = frame.plain();
+    let both = format!("({x}) IS NOT NULL AND ({y}) IS NOT NULL");
+    let broken = plain.agg("bool_or", &format!("{both} AND NOT (isfinite({x}) AND isfinite({y}))"));
+    let count = plain.agg("count", &format!("CASE WHEN {both} THEN 1 END"));
+    let ok = format!("isfinite({x}) AND isfinite({y})");
+    let finite = plain.agg(&function, &format!("CASE WHEN {ok} THEN {x} END, CASE WHEN {ok} THEN {y} END"));
+    let nan = "CAST('nan' AS DOUBLE)";
+    let value = if name == "CORR" { format!("coalesce({finite}, {nan})") } else { finite };
+    format!("CASE WHEN {count} < {few} THEN NULL WHEN {broken} THEN {nan} ELSE {value} END")
+}

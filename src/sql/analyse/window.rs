@@ -1,0 +1,233 @@
+//! Window functions and their frames.
+
+use super::aggregate::is_aggregate;
+use super::order::{Key, joined, keys};
+use super::typed::{Lit, Typed};
+use super::{Analyser, Res};
+use crate::model::Type;
+use crate::sql::ast::{Bound, Call, Expr, Over, WindowSpec};
+use crate::sql::error::SqlError;
+use std::ops::Range;
+
+impl Analyser<'_> {
+    pub(super) fn window(&mut self, call: &Call, over: &Over, at: &Range<usize>) -> Res<Typed> {
+        if self.in_aggregate {
+            return Err(SqlError::invalid("an aggregate cannot hold a window function", at));
+        }
+        let spec = self.window_of(over, 0)?;
+        if is_aggregate(&call.name) {
+            if !call.order_by.is_empty() || call.limit.is_some() || call.having.is_some() {
+                return Err(SqlError::unsupported("ORDER BY, LIMIT or HAVING in a window function's arguments", at));
+            }
+            let over = self.over_sql(&spec, at)?;
+            return self.aggregate(call, over, at);
+        }
+        self.aggregates += 1;
+        let mut args = Vec::new();
+        for (_, arg) in &call.args {
+            args.push(self.expr(arg)?);
+        }
+        let nulls = match call.ignore_nulls {
+            Some(true) => " IGNORE NULLS",
+            _ => "",
+        };
+        if call.safe || call.distinct || call.star {
+            return Err(SqlError::invalid(format!("this form of {}", call.name), at));
+        }
+        let over = self.over_sql(&spec, at)?;
+        let ordered = !spec.order_by.is_empty();
+        let done = |sql: String, ty: Type| Ok(Typed::new(sql, ty).at(at));
+        let name = call.name.as_str();
+        match (name, args.as_slice()) {
+            ("ROW_NUMBER", []) => done(format!("row_number(){over}"), Type::Int64).map(|t: Typed| t.nullable(false)),
+            ("RANK" | "DENSE_RANK", []) if ordered => {
+                done(format!("{}(){over}", name.to_ascii_lowercase()), Type::Int64).map(|t: Typed| t.nullable(false))
+            }
+            ("PERCENT_RANK" | "CUME_DIST", []) if ordered => {
+                done(format!("{}(){over}", name.to_ascii_lowercase()), Type::Float64).map(|t: Typed| t.nullable(false))
+            }
+            ("NTILE", [n]) if ordered && n.ty == Type::Int64 => done(format!("ntile({}){over}", n.sql), Type::Int64),
+            ("FIRST_VALUE" | "LAST_VALUE", [x]) => {
+                done(format!("{}({}{nulls}){over}", name.to_ascii_lowercase(), x.strict_sql()), x.ty.clone())
+            }
+            ("NTH_VALUE", [x, n]) => {
+                if !matches!(n.lit, Lit::Int(i) if i > 0) {
+                    return Err(SqlError::unsupported("NTH_VALUE of a number that is no positive literal", at));
+                }
+                done(format!("nth_value({}, {}{nulls}){over}", x.strict_sql(), n.sql), x.ty.clone())
+            }
+            ("LAG" | "LEAD", [x, rest @ ..]) if ordered && rest.len() <= 2 => {
+                let mut parts = Vec::new();
+                let mut x = x.clone();
+                if let Some(n) = rest.first() {
+                    if !matches!(n.lit, Lit::Int(i) if i >= 0) {
+                        return Err(SqlError::unsupported(format!("{name} by a number that is no literal"), at));
+                    }
+                    parts.push(n.sql.clone());
+                }
+                if let Some(default) = rest.get(1) {
+                    let (both, _) = self.unify(vec![x, default.clone()], name, at)?;
+                    x = both[0].clone();
+                    parts.push(both[1].sql.clone());
+                }
+                parts.insert(0, x.strict_sql());
+                done(format!("{}({}{nulls}){over}", name.to_ascii_lowercase(), parts.join(", ")), x.ty)
+            }
+            ("PERCENTILE_CONT" | "PERCENTILE_DISC", [x, p]) => self.percentile(call, x, p, &over, at),
+            _ => Err(SqlError::unsupported(format!("the window function {name}"), at)),
+        }
+    }
+
+    /// PERCENTILE_CONT and PERCENTILE_DISC ignore NULL unless told otherwise.
+    fn percentile(&mut self, call: &Call, x: &Typed, p: &Typed, over: &str, at: &Range<usize>) -> Res<Typed> {
+        let fraction = match &p.lit {
+            Lit::Int(i) if (0..=1).contains(i) => i.to_string(),
+            Lit::Float(f) if f.parse::<f64>().is_ok_and(|f| (0.0..=1.0).contains(&f)) => f.clone(),
+            _ => return Err(SqlError::unsupported("this percentile", at)),
+        };
+        if call.ignore_nulls == Some(false) {
+            return Err(SqlError::unsupported("RESPECT NULLS in a percentile", at));
+        }
+        if call.name == "PERCENTILE_DISC" {
+            if x.ty == Type::Float64 || !super::order::orderable(&x.ty) {
+                return Err(SqlError::unsupported(format!("PERCENTILE_DISC of {}", x.ty), at));
+            }
+            let sql = format!("quantile_disc({}, CAST('{fraction}' AS DOUBLE)){over}", x.sql);
+            return Ok(Typed::new(sql, x.ty.clone()).at(at));
+        }
+        if x.ty == Type::Numeric {
+            return Err(SqlError::unsupported("PERCENTILE_CONT of NUMERIC", at));
+        }
+        let x = self.coerce(x.clone(), &Type::Float64)?;
+        let quantile = format!("quantile_cont({}, CAST('{fraction}' AS DOUBLE)){over}", x.sql);
+        // Between infinities and NaN the interpolation differs.
+        let broken = format!("bool_or(NOT isfinite({})){over}", x.sql);
+        let refuse =
+            super::typed::fail("PERCENTILE_CONT over values that are not finite is not supported", &Type::Float64);
+        Ok(Typed::new(format!("CASE WHEN {broken} THEN {refuse} ELSE {quantile} END"), Type::Float64).at(at))
+    }
+
+    /// The window that a name or a specification means, with its base windows merged in.
+    fn window_of(&mut self, over: &Over, depth: usize) -> Res<WindowSpec> {
+        let (base, mut spec) = match over {
+            Over::Named(name) => (Some(name), WindowSpec::default()),
+            Over::Spec(spec) => (spec.base.as_ref(), spec.clone()),
+        };
+        let Some(name) = base else { return Ok(spec) };
+        let known =
+            self.windows.last().and_then(|w| w.iter().find(|(n, _)| n.eq_ignore_ascii_case(&name.name))).cloned();
+        let (Some((_, inner)), true) = (known, depth < 32) else {
+            return Err(SqlError::invalid(format!("unknown window `{}`", name.name), &name.at));
+        };
+        let base = self.window_of(&inner, depth + 1)?;
+        spec.base = None;
+        if spec.partition_by.is_empty() {
+            spec.partition_by = base.partition_by;
+        }
+        if spec.order_by.is_empty() {
+            spec.order_by = base.order_by;
+        }
+        if spec.frame.is_none() {
+            spec.frame = base.frame;
+        }
+        Ok(spec)
+    }
+
+    /// ` OVER (…)`.
+    fn over_sql(&mut self, spec: &WindowSpec, at: &Range<usize>) -> Res<String> {
+        let mut parts = Vec::new();
+        let mut partition = Vec::new();
+        for expr in &spec.partition_by {
+            let t = self.expr(expr)?;
+            if !super::order::groupable(&t.ty) {
+                return Err(SqlError::unsupported(format!("PARTITION BY a {}", t.ty), &expr.at));
+            }
+            partition.push(t.sql);
+        }
+        if !partition.is_empty() {
+            parts.push(format!("PARTITION BY {}", partition.join(", ")));
+        }
+        let mut order: Vec<Key> = Vec::new();
+        let mut types = Vec::new();
+        for item in &spec.order_by {
+            let t = self.expr(&item.expr)?;
+            types.push(t.ty.clone());
+            order.extend(keys(&t, item.desc, item.nulls_first)?);
+        }
+        let mut frame = String::new();
+        if let Some(f) = &spec.frame {
+            let offset = |b: &Bound| matches!(b, Bound::Preceding(_) | Bound::Following(_));
+            let by_value = !f.rows && (offset(&f.start) || offset(&f.end));
+            if by_value {
+                let [ty] = types.as_slice() else {
+                    return Err(SqlError::invalid("RANGE with a number needs one ORDER BY key", &f.at));
+                };
+                match ty {
+                    // Room for key ± number beyond INT64.
+                    Type::Int64 => order[0].sql = format!("CAST({} AS HUGEINT)", order[0].sql),
+                    Type::Float64 => {
+                        let open = |b: &Bound| matches!(b, Bound::UnboundedPreceding | Bound::UnboundedFollowing);
+                        if open(&f.start) || open(&f.end) {
+                            return Err(SqlError::unsupported("this RANGE over FLOAT64", &f.at));
+                        }
+                        order.remove(0);
+                    }
+                    _ => return Err(SqlError::unsupported(format!("RANGE with a number over {ty}"), &f.at)),
+                }
+            }
+            if f.rows && order.is_empty() {
+                // No order is known: any will do.
+            }
+            let key = if by_value { types.first() } else { None };
+            let (start, end) = (self.bound(&f.start, key)?, self.bound(&f.end, key)?);
+            frame = format!("{} BETWEEN {start} AND {end}", if f.rows { "ROWS" } else { "RANGE" });
+        }
+        let _ = at;
+        if !order.is_empty() {
+            parts.push(format!("ORDER BY {}", joined(&order)));
+        }
+        if !frame.is_empty() {
+            parts.push(frame);
+        }
+        Ok(format!(" OVER ({})", parts.join(" ")))
+    }
+
+    fn bound(&mut self, bound: &Bound, key: Option<&Type>) -> Res<String> {
+        let mut value = |expr: &Expr| -> Res<String> {
+            let t = self.expr(expr)?;
+            let negative = match &t.lit {
+                Lit::Int(i) => *i < 0,
+                Lit::Float(f) => f.starts_with('-'),
+                Lit::Param => false,
+                _ => !expr_is_cast(expr),
+            };
+            if negative {
+                return Err(SqlError::unsupported("this frame bound", &expr.at));
+            }
+            Ok(match key {
+                Some(Type::Int64) => {
+                    if t.ty != Type::Int64 {
+                        return Err(SqlError::unsupported("this frame bound", &expr.at));
+                    }
+                    format!("CAST({} AS HUGEINT)", t.sql)
+                }
+                Some(ty) => self.coerce(t, ty)?.sql,
+                None if t.ty == Type::Int64 => t.sql,
+                None => return Err(SqlError::invalid("ROWS needs an INT64", &expr.at)),
+            })
+        };
+        Ok(match bound {
+            Bound::UnboundedPreceding => "UNBOUNDED PRECEDING".into(),
+            Bound::UnboundedFollowing => "UNBOUNDED FOLLOWING".into(),
+            Bound::CurrentRow => "CURRENT ROW".into(),
+            Bound::Preceding(expr) => format!("{} PRECEDING", value(expr)?),
+            Bound::Following(expr) => format!("{} FOLLOWING", value(expr)?),
+        })
+    }
+}
+
+/// `CAST(1 AS INT64)`: a literal in a coat.
+fn expr_is_cast(expr: &Expr) -> bool {
+    use crate::sql::ast::ExprKind;
+    matches!(&expr.kind, ExprKind::Cast { expr, .. } if matches!(&expr.kind, ExprKind::Int(d) | ExprKind::Float(d) if !d.starts_with('-')))
+}
