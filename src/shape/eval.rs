@@ -222,13 +222,14 @@ fn arithmetic<'a>(op: Op, a: &Val<'a>, b: &Val<'a>) -> Result<Val<'a>, EvalError
         Op::Mul => x * y,
         Op::Div => x / y,
         Op::FloorDiv => (x / y).floor(),
-        Op::Rem => x.rem_euclid(y),
+        Op::Rem => x - (x / y).floor() * y,
         _ => x.powf(y),
     }))
 }
 
 fn integers<'a>(op: Op, x: i64, y: i64) -> Result<Val<'a>, EvalError> {
     let overflow = || format!("INT64 overflow: {x} {op:?} {y}");
+    let whole = |v: i128| i64::try_from(v).map(Val::Int).map_err(|_| overflow());
     if y == 0 && matches!(op, Op::Div | Op::FloorDiv | Op::Rem) {
         return Err("division by zero".into());
     }
@@ -237,13 +238,19 @@ fn integers<'a>(op: Op, x: i64, y: i64) -> Result<Val<'a>, EvalError> {
         Op::Sub => Val::Int(x.checked_sub(y).ok_or_else(overflow)?),
         Op::Mul => Val::Int(x.checked_mul(y).ok_or_else(overflow)?),
         Op::Div => Val::Float(x as f64 / y as f64),
-        Op::FloorDiv => Val::Int(x.checked_div_euclid(y).ok_or_else(overflow)?),
-        Op::Rem => Val::Int(x.checked_rem_euclid(y).ok_or_else(overflow)?),
+        Op::FloorDiv => whole(floored(x.into(), y.into()).0)?,
+        Op::Rem => whole(floored(x.into(), y.into()).1)?,
         _ => match u32::try_from(y) {
             Ok(y) => Val::Int(x.checked_pow(y).ok_or_else(overflow)?),
             Err(_) => Val::Float((x as f64).powi(i32::try_from(y).unwrap_or(i32::MIN))),
         },
     })
+}
+
+/// Quotient and rest of a division that rounds down, as minijinja's and Python's: the rest has the divisor's sign.
+fn floored(a: i128, b: i128) -> (i128, i128) {
+    let (quotient, rest) = (a.wrapping_div(b), a.wrapping_rem(b));
+    if rest != 0 && (rest < 0) != (b < 0) { (quotient - 1, rest + b) } else { (quotient, rest) }
 }
 
 /// Exact decimals. A quotient has nine digits behind the point, as NUMERIC's has, rounded half away from zero.
@@ -272,11 +279,11 @@ fn decimals<'a>(op: Op, (x, sx): (i128, u8), (y, sy): (i128, u8)) -> Result<Val<
         }
         Op::FloorDiv => {
             let (a, b) = same().ok_or_else(overflow)?;
-            Val::Dec(a.div_euclid(b), 0)
+            Val::Dec(floored(a, b).0, 0)
         }
         _ => {
             let (a, b) = same().ok_or_else(overflow)?;
-            Val::Dec(a.rem_euclid(b), scale)
+            Val::Dec(floored(a, b).1, scale)
         }
     })
 }

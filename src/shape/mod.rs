@@ -1,5 +1,7 @@
 //! The shape language: rows to documents. Parsed and compiled once per export, run in one pass.
 
+#[cfg(test)]
+mod against_minijinja;
 pub mod compile;
 pub mod eval;
 pub mod expr;
