@@ -175,13 +175,15 @@ impl Analyser<'_> {
                 done(frame.agg(&name.to_ascii_lowercase(), &x.sql), Type::Int64)
             }
             "VARIANCE" | "VAR_SAMP" | "VAR_POP" | "STDDEV" | "STDDEV_SAMP" | "STDDEV_POP" => {
+                let guard = large_numeric(&[&x], frame);
                 let x = self.coerce(x, &Type::Float64)?;
-                done(spread(name, &x.sql, frame), Type::Float64)
+                done(guarded(guard, spread(name, &x.sql, frame)), Type::Float64)
             }
             "CORR" | "COVAR_POP" | "COVAR_SAMP" => {
+                let guard = large_numeric(&[&x, &args[1]], frame);
                 let x = self.coerce(x, &Type::Float64)?;
                 let y = self.coerce(args[1].clone(), &Type::Float64)?;
-                done(pairs(name, &x.sql, &y.sql, frame), Type::Float64)
+                done(guarded(guard, pairs(name, &x.sql, &y.sql, frame)), Type::Float64)
             }
             "ARRAY_AGG" => self.array_agg(call, x, frame, at),
             "ARRAY_CONCAT_AGG" => {
@@ -207,7 +209,12 @@ impl Analyser<'_> {
         }
         let sql = match x.ty {
             Type::Int64 => format!("CAST({} AS BIGINT)", frame.agg("sum", &x.sql)),
-            Type::Float64 => frame.agg("sum", &x.sql),
+            Type::Float64 => {
+                let sum = frame.agg("sum", &x.sql);
+                let infinite = frame.plain().agg("bool_or", &format!("isinf({})", x.sql));
+                let overflow = super::typed::fail("floating point overflow", &Type::Float64);
+                format!("CASE WHEN isinf({sum}) AND NOT {infinite} THEN {overflow} ELSE {sum} END")
+            }
             Type::Numeric => {
                 // DuckDB's sum of DECIMAL(38, 9) wraps around: the sum of the floats tells.
                 let size = frame.agg("sum", &format!("CAST({} AS DOUBLE)", x.sql));
@@ -323,10 +330,9 @@ impl Analyser<'_> {
         let row = format!("struct_pack(x := {}, y := {})", x.sql, key.sql);
         let list = format!("list({row}) FILTER (WHERE ({}) IS NOT NULL)", key.sql);
         let best = if key.ty == Type::Float64 {
-            // NaN counts only where there is nothing else.
+            // A NaN equals nothing: with one among the keys no row is picked.
             let function = if max { "max" } else { "min" };
-            let filtered = format!("{function}({0}) FILTER (WHERE NOT isnan({0}))", key.sql);
-            format!("coalesce({filtered}, {function}({}))", key.sql)
+            format!("CASE WHEN bool_or(isnan({0})) THEN NULL ELSE {function}({0}) END", key.sql)
         } else {
             format!("{}({})", if max { "max" } else { "min" }, key.sql)
         };
@@ -339,7 +345,7 @@ impl Analyser<'_> {
         let out = self.aggregate_of(&plain, vec![inner], &frame, at)?;
         let sql = format!(
             "(SELECT {} FROM (SELECT gs_r.r.x AS x FROM (SELECT unnest(gs_l.l) AS r, gs_l.b AS b FROM (SELECT {list} AS l, {best} AS b) AS gs_l) AS gs_r \
-             WHERE gs_r.r.y IS NOT DISTINCT FROM gs_r.b) AS gs_h)",
+             WHERE gs_r.r.y = gs_r.b) AS gs_h)",
             out.sql
         );
         Ok(Typed { sql, ..out })
@@ -377,4 +383,21 @@ fn pairs(name: &str, x: &str, y: &str, frame: &Frame) -> String {
     let nan = "CAST('nan' AS DOUBLE)";
     let value = if name == "CORR" { format!("coalesce({finite}, {nan})") } else { finite };
     format!("CASE WHEN {count} < {few} THEN NULL WHEN {broken} THEN {nan} ELSE {value} END")
+}
+
+/// True where a NUMERIC has too many digits for the statistics of floats.
+fn large_numeric(args: &[&Typed], frame: &Frame) -> Option<String> {
+    let plain = frame.plain();
+    let large: Vec<String> = args
+        .iter()
+        .filter(|a| a.ty == Type::Numeric)
+        .map(|a| format!("coalesce({} >= 1000000000000, false)", plain.agg("max", &format!("abs({})", a.sql))))
+        .collect();
+    (!large.is_empty()).then(|| large.join(" OR "))
+}
+
+fn guarded(guard: Option<String>, sql: String) -> String {
+    let Some(guard) = guard else { return sql };
+    let refuse = super::typed::fail("statistics of NUMERIC values this large are not supported", &Type::Float64);
+    format!("CASE WHEN {guard} THEN {refuse} ELSE {sql} END")
 }

@@ -64,7 +64,15 @@ impl Analyser<'_> {
     ) -> Res<Typed> {
         let t = self.expr(expr)?;
         let to = self.type_of(ty)?;
+        if nested_params(ty, false) {
+            return Err(SqlError::unsupported("type parameters within an array or a struct", &ty.at));
+        }
+        let literal = match (&t.lit, &to) {
+            (super::typed::Lit::Float(digits), Type::Numeric) => super::coerce::constant(&to, digits),
+            _ => None,
+        };
         let mut sql = match format {
+            None if literal.is_some() => literal.unwrap_or_default(),
             Some(format) => self.cast_format(&t, &to, format, zone, at)?,
             None => {
                 let zone = zone.map(|z| self.expr(z)).transpose()?;
@@ -208,6 +216,8 @@ impl Analyser<'_> {
         }
         let (x, f) = (&t.sql, &format.sql);
         Ok(match (&t.ty, to) {
+            (Type::Bytes, Type::String) => format!("gs_bytes_text({x}, {f})"),
+            (Type::String, Type::Bytes) => format!("gs_text_bytes({x}, {f})"),
             (Type::Date, Type::String) => format!("gs_cast_dt_format(CAST({x} AS TIMESTAMP), {f}, 'DATE', '')"),
             (Type::DateTime, Type::String) => format!("gs_cast_dt_format({x}, {f}, 'DATETIME', '')"),
             (Type::Timestamp, Type::String) => {
@@ -251,4 +261,13 @@ pub(super) fn safely(sql: &str, args: &[&Typed]) -> String {
     // The arguments are computed outside of TRY first.
     let whens: Vec<String> = failing.iter().map(|a| format!("WHEN ({}) IS NULL THEN TRY({sql})", a.sql)).collect();
     format!("CASE {} ELSE TRY({sql}) END", whens.join(" "))
+}
+
+/// Whether a type inside another has parameters.
+fn nested_params(ty: &TypeName, inside: bool) -> bool {
+    match &ty.kind {
+        TypeKind::Simple(_, params) => inside && !params.is_empty(),
+        TypeKind::Array(item) | TypeKind::Range(item) => nested_params(item, true),
+        TypeKind::Struct(fields) => fields.iter().any(|(_, f)| nested_params(f, true)),
+    }
 }

@@ -272,5 +272,5 @@ pub(super) fn struct_of(parts: Vec<Typed>, fields: &[StructField], at: &Range<us
 /// ERROR(…) of a type.
 pub(super) fn error_of(t: &Typed, ty: &Type) -> String {
     let message = t.parts.first().map_or("''", |p| &p.sql);
-    format!("CASE WHEN gs_fail(coalesce({message}, 'NULL')) THEN {} END", null_of(ty))
+    format!("CAST(error(coalesce({message}, 'NULL')) AS {})", phys(ty))
 }

@@ -187,7 +187,7 @@ impl Analyser<'_> {
             format!("CASE WHEN {zero_based} BETWEEN 0 AND len({a}) - 1 THEN {pick} END")
         } else {
             format!(
-                "CASE WHEN {zero_based} < 0 OR {zero_based} >= len({a}) THEN {} ELSE {pick} END",
+                "CASE WHEN ({a}) IS NOT NULL AND ({zero_based} < 0 OR {zero_based} >= len({a})) THEN {} ELSE {pick} END",
                 fail("array index out of bounds", &item)
             )
         };
@@ -521,7 +521,7 @@ fn float_arithmetic(op: Binary, x: &str, y: &str) -> String {
     }
     let overflow = fail("floating point overflow", &Type::Float64);
     let zero = if op == Binary::Div && ny.is_none_or(|n| n == 0.0) {
-        format!("WHEN {y} = 0 THEN {} ", fail("division by zero", &Type::Float64))
+        format!("WHEN {y} = 0 AND ({x}) IS NOT NULL THEN {} ", fail("division by zero", &Type::Float64))
     } else {
         String::new()
     };

@@ -120,7 +120,7 @@ impl Analyser<'_> {
         expr: &Expr,
         alias: Option<&Ident>,
         offset: Option<&Option<Ident>>,
-        at: &Range<usize>,
+        _at: &Range<usize>,
         left: Option<&Scope>,
     ) -> Res<From> {
         self.scopes.push(left.cloned().unwrap_or_default());

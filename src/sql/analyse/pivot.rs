@@ -74,7 +74,11 @@ impl Analyser<'_> {
                 let mut expr = self.aggregate_of(call, args, &frame, &aggregate.at)?;
                 expr.nullable = true;
                 let name = match aggregate_alias {
-                    Some(a) => format!("{}_{label}", a.name),
+                    Some(a) => format!(
+                        "{}_{}",
+                        a.name,
+                        if value_alias.is_some() { &label } else { label.trim_start_matches('_') }
+                    ),
                     None if several => {
                         return Err(SqlError::invalid("several aggregates of PIVOT need aliases", &aggregate.at));
                     }

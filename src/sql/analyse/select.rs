@@ -307,6 +307,9 @@ impl Analyser<'_> {
                         self.checked_key(item.expr.clone())?;
                     }
                 }
+                if keys.is_empty() && plain.iter().all(|p| *p) {
+                    return Err(SqlError::unsupported("GROUP BY ALL over literals alone", &(0..0)));
+                }
                 return Ok(if keys.is_empty() {
                     String::new()
                 } else {
@@ -334,6 +337,11 @@ impl Analyser<'_> {
             return Ok(format!(" GROUP BY {}", unique(product.remove(0)).join(", ")));
         }
         items.iter_mut().for_each(|i| i.expr.nullable = true);
+        // DuckDB would compute one key from another that is NULL in a set.
+        let keys = unique(product.concat());
+        if keys.iter().any(|k| keys.iter().any(|other| other != k && other.contains(k.as_str()))) {
+            return Err(SqlError::unsupported("grouping sets with a key inside another key", &(0..0)));
+        }
         let sets: Vec<String> = product.into_iter().map(|s| format!("({})", unique(s).join(", "))).collect();
         Ok(format!(" GROUP BY GROUPING SETS ({})", sets.join(", ")))
     }

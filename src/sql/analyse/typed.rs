@@ -127,6 +127,6 @@ pub(crate) fn null_of(ty: &Type) -> String {
 
 /// Text that fails with a message when it is computed.
 pub(crate) fn fail(message: &str, ty: &Type) -> String {
-    // A failure has no list or struct form of its own: NULL of the type is picked behind it.
-    format!("CASE WHEN gs_fail({}) THEN {} END", text(message), null_of(ty))
+    // DuckDB's own `error` is volatile: it is never computed early for two places at once.
+    format!("CAST(error({}) AS {})", text(message), phys(ty))
 }

@@ -14,7 +14,20 @@ impl Analyser<'_> {
         if self.in_aggregate {
             return Err(SqlError::invalid("an aggregate cannot hold a window function", at));
         }
-        let spec = self.window_of(over, 0)?;
+        let mut spec = self.window_of(over, 0)?;
+        let negative = |b: &Bound| match b {
+            Bound::Preceding(e) | Bound::Following(e) => {
+                matches!(&e.kind, crate::sql::ast::ExprKind::Int(d) | crate::sql::ast::ExprKind::Float(d) if d.starts_with('-'))
+            }
+            _ => false,
+        };
+        if spec.frame.as_ref().is_some_and(|f| negative(&f.start) || negative(&f.end)) {
+            // GoogleSQL fails on it at run time.
+            spec.frame = None;
+            let mut out = self.window(call, &Over::Spec(spec), at)?;
+            out.sql = super::typed::fail("a window frame's offset must not be negative", &out.ty);
+            return Ok(out);
+        }
         if is_aggregate(&call.name) {
             if !call.order_by.is_empty() || call.limit.is_some() || call.having.is_some() {
                 return Err(SqlError::unsupported("ORDER BY, LIMIT or HAVING in a window function's arguments", at));
@@ -202,6 +215,14 @@ impl Analyser<'_> {
                 _ => !expr_is_cast(expr),
             };
             if negative {
+                return Err(SqlError::unsupported("this frame bound", &expr.at));
+            }
+            let far = match &t.lit {
+                Lit::Float(f) => f.parse::<f64>().is_ok_and(|f| f >= 1e290),
+                Lit::Int(_) => false,
+                _ => key == Some(&Type::Float64),
+            };
+            if far {
                 return Err(SqlError::unsupported("this frame bound", &expr.at));
             }
             Ok(match key {

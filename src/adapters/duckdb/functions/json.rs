@@ -114,7 +114,66 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
 ];
 
 fn read(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|e| format!("bad JSON: {e}"))
+    serde_json::from_str(text).map(|First(value)| value).map_err(|e| format!("bad JSON: {e}"))
+}
+
+/// A JSON value where the first of equal keys counts.
+struct First(Value);
+
+impl<'de> serde::Deserialize<'de> for First {
+    fn deserialize<D: serde::Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        source.deserialize_any(FirstVisitor).map(First)
+    }
+}
+
+struct FirstVisitor;
+
+impl<'de> serde::de::Visitor<'de> for FirstVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
+        Ok(Value::Bool(v))
+    }
+
+    fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_f64<E>(self, v: f64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+        Ok(Value::String(v.to_owned()))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut out = Vec::new();
+        while let Some(First(item)) = seq.next_element()? {
+            out.push(item);
+        }
+        Ok(Value::Array(out))
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut out = serde_json::Map::new();
+        while let Some((key, First(item))) = map.next_entry::<String, First>()? {
+            out.entry(key).or_insert(item);
+        }
+        Ok(Value::Object(out))
+    }
 }
 
 fn json(value: Option<&Value>) -> Out {

@@ -24,6 +24,35 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
         let b = blob(a, 0);
         Ok(Out::Blob(slice(b.len(), int(a, 1), int(a, 2))?.map_or(Vec::new(), |(f, t)| b[f..t].to_vec())))
     }),
+    strict("gs_case_b", &[Phys::Blob, Phys::Bool], Phys::Blob, |a| {
+        let b = blob(a, 0);
+        Ok(Out::Blob(if is_true(a, 1) { b.to_ascii_uppercase() } else { b.to_ascii_lowercase() }))
+    }),
+    strict("gs_bytes_text", &[Phys::Blob, Phys::Str], Phys::Str, |a| {
+        let b = blob(a, 0);
+        match text(a, 1).to_ascii_lowercase().as_str() {
+            "hex" => Ok(Out::Str(b.iter().map(|b| format!("{b:02x}")).collect())),
+            "base2" => Ok(Out::Str(b.iter().map(|b| format!("{b:08b}")).collect())),
+            "base64" => Ok(Out::Str(base64::engine::general_purpose::STANDARD.encode(b))),
+            "ascii" if !b.is_ascii() => Err("these BYTES are no ASCII".into()),
+            "ascii" | "utf8" | "utf-8" => {
+                String::from_utf8(b.to_vec()).map(Out::Str).map_err(|_| "these BYTES are no valid UTF-8".to_owned())
+            }
+            other => Err(format!("the format {other:?} is not supported")),
+        }
+    }),
+    strict("gs_text_bytes", SS, Phys::Blob, |a| {
+        let s = text(a, 0);
+        match text(a, 1).to_ascii_lowercase().as_str() {
+            "base2" if s.len().is_multiple_of(8) && s.bytes().all(|b| matches!(b, b'0' | b'1')) => {
+                let bytes = (0..s.len()).step_by(8).map(|i| u8::from_str_radix(&s[i..i + 8], 2));
+                bytes.collect::<Result<Vec<u8>, _>>().map(Out::Blob).map_err(|e| e.to_string())
+            }
+            "ascii" if !s.is_ascii() => Err("this text is no ASCII".into()),
+            "ascii" | "utf8" | "utf-8" => Ok(Out::Blob(s.as_bytes().to_vec())),
+            other => Err(format!("this text in the format {other:?} is bad or not supported")),
+        }
+    }),
     strict("gs_left", SI, Phys::Str, |a| {
         let n = usize::try_from(int(a, 1)).map_err(|_| "the length in LEFT is negative".to_owned())?;
         Ok(Out::Str(text(a, 0).chars().take(n).collect()))

@@ -71,6 +71,12 @@ impl Analyser<'_> {
         match (what, args.as_slice()) {
             ("ADD" | "SUB", [x, interval]) => {
                 let x = self.expr(x)?;
+                // DATE_ADD takes DATETIME and TIMESTAMP as well.
+                let ty = if matches!(x.ty, Type::DateTime | Type::Timestamp) && ty == Type::Date {
+                    x.ty.clone()
+                } else {
+                    ty
+                };
                 let x = self.coerce(x, &ty)?;
                 let out = self.shift(x.clone(), interval, what == "SUB", at)?;
                 Ok(Some((out, vec![x])))
@@ -112,6 +118,11 @@ impl Analyser<'_> {
             }
             ("BUCKET", [x, interval, origin @ ..]) if origin.len() <= 1 => {
                 let x = self.expr(x)?;
+                let ty = if matches!(x.ty, Type::DateTime | Type::Timestamp) && ty == Type::Date {
+                    x.ty.clone()
+                } else {
+                    ty
+                };
                 let x = self.coerce(x, &ty)?;
                 let ExprKind::Interval { value, from, to: None } = &interval.kind else {
                     return Err(SqlError::unsupported("this interval", &interval.at));

@@ -40,6 +40,8 @@ pub(super) static TABLE: &[Entry] = &[
     // Text.
     ("UPPER", "S", "S", "!upper({0})"),
     ("LOWER", "S", "S", "!lower({0})"),
+    ("UPPER", "B", "B", "!gs_case_b({0}, true)"),
+    ("LOWER", "B", "B", "!gs_case_b({0}, false)"),
     ("LENGTH", "S", "I", "!length({0})"),
     ("LENGTH", "B", "I", "!octet_length({0})"),
     ("CHAR_LENGTH", "S", "I", "!length({0})"),
