@@ -84,13 +84,7 @@ impl DuckDb {
     ) -> Result<DuckRows, WarehouseError> {
         let connection = self.connect()?;
         self.ensure_views(&connection, tables)?;
-        let mut rows = {
-            let prepared = connection.prepare(sql)?;
-            for param in params {
-                prepared.bind(param)?;
-            }
-            prepared.stream()?
-        };
+        let mut rows = begin(&connection, sql, params)?;
         let columns = rows.columns();
         let fields = match fields {
             Some(fields) if fields.len() == columns.len() => fields,
@@ -110,8 +104,17 @@ impl DuckDb {
                 .collect(),
         };
         let types = columns.into_iter().map(|(_, ty)| ty).collect();
-        Ok(DuckRows { rows, types, fields: fields.into(), _connection: connection })
+        Ok(DuckRows { rows, finished: false, types, fields: fields.into(), _connection: connection })
     }
+}
+
+/// Prepares, binds and starts.
+fn begin(connection: &raw::Connection, sql: &str, params: &[Param]) -> Result<raw::Rows, WarehouseError> {
+    let prepared = connection.prepare(sql)?;
+    for param in params {
+        prepared.bind(param)?;
+    }
+    prepared.stream()
 }
 
 fn open() -> Result<Arc<raw::Database>, WarehouseError> {
@@ -129,6 +132,8 @@ fn open() -> Result<Arc<raw::Database>, WarehouseError> {
 pub struct DuckRows {
     // Before the connection: the result is freed first.
     rows: raw::Rows,
+    /// Asking a finished stream again is an error to DuckDB; to us it stays finished.
+    finished: bool,
     types: Vec<raw::LogicalType>,
     fields: Arc<[Field]>,
     _connection: raw::Connection,
@@ -140,12 +145,16 @@ impl RowStream for DuckRows {
     }
 
     fn next(&mut self) -> Result<Option<Batch>, WarehouseError> {
+        if self.finished {
+            return Ok(None);
+        }
         while let Some(chunk) = self.rows.fetch()? {
             if chunk.rows() > 0 {
                 let columns = vectors::columns(&chunk, &self.fields, &self.types)?;
                 return Ok(Some(Batch { fields: self.fields.clone(), columns, len: chunk.rows() }));
             }
         }
+        self.finished = true;
         Ok(None)
     }
 }

@@ -175,18 +175,9 @@ impl Prepared<'_> {
             }
             let mut result = std::mem::zeroed();
             let state = ffi::duckdb_execute_pending(pending, &mut result);
-            let pending_text = owned_text(ffi::duckdb_pending_error(pending));
             ffi::duckdb_destroy_pending(&mut pending);
             let mut rows = Rows { result };
-            if state == ffi::DuckDBSuccess {
-                return Ok(rows);
-            }
-            // The result only says that the query failed before; the pending query knows why.
-            let error = result_error(&mut rows.result);
-            if pending_text.is_empty() || pending_text == error.message {
-                return Err(error);
-            }
-            Err(error_of_text(&pending_text))
+            if state == ffi::DuckDBSuccess { Ok(rows) } else { Err(result_error(&mut rows.result)) }
         }
     }
 }
