@@ -110,7 +110,7 @@ impl DuckDb {
                 .collect(),
         };
         let types = columns.into_iter().map(|(_, ty)| ty).collect();
-        Ok(DuckRows { rows, types, fields: fields.into(), _connection: connection })
+        Ok(DuckRows { rows, types, fields: fields.into(), done: false, _connection: connection })
     }
 }
 
@@ -131,6 +131,8 @@ pub struct DuckRows {
     rows: raw::Rows,
     types: Vec<raw::LogicalType>,
     fields: Arc<[Field]>,
+    // DuckDB takes it for an error when a finished result is asked again.
+    done: bool,
     _connection: raw::Connection,
 }
 
@@ -140,12 +142,14 @@ impl RowStream for DuckRows {
     }
 
     fn next(&mut self) -> Result<Option<Batch>, WarehouseError> {
-        while let Some(chunk) = self.rows.fetch()? {
+        while !self.done {
+            let Some(chunk) = self.rows.fetch()? else { break };
             if chunk.rows() > 0 {
                 let columns = vectors::columns(&chunk, &self.fields, &self.types)?;
                 return Ok(Some(Batch { fields: self.fields.clone(), columns, len: chunk.rows() }));
             }
         }
+        self.done = true;
         Ok(None)
     }
 }
