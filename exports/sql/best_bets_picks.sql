@@ -33,6 +33,16 @@ box_scores AS (
   WHERE game_date = {{ target_date }}
   QUALIFY ROW_NUMBER() OVER (PARTITION BY player_lookup, game_id ORDER BY processed_at DESC, points DESC) = 1
 ),
+features AS (
+  SELECT player_lookup, game_id, quality_alert_level, feature_quality_score, default_feature_count
+  FROM `nba_predictions.ml_feature_store_v2`
+  WHERE game_date = {{ target_date }}
+),
+fatigue AS (
+  SELECT player_lookup, game_id, fatigue_score
+  FROM `nba_precompute.player_composite_factors`
+  WHERE game_date = {{ target_date }}
+),
 newest AS (
   SELECT *
   FROM `nba_predictions.player_prop_predictions`
@@ -84,8 +94,7 @@ graded AS (  -- days that are over
     f.feature_quality_score,
     f.default_feature_count
   FROM `nba_predictions.prediction_accuracy` AS p
-  LEFT JOIN `nba_predictions.ml_feature_store_v2` AS f
-    ON f.player_lookup = p.player_lookup AND f.game_id = p.game_id AND f.game_date = {{ target_date }}
+  LEFT JOIN features AS f ON f.player_lookup = p.player_lookup AND f.game_id = p.game_id
   WHERE p.game_date = {{ target_date }}
     AND p.system_id = {{ vars.champion_system }}
     AND {{ target_date }} < {{ today }}
@@ -149,8 +158,7 @@ SELECT
   p.default_feature_count
 FROM placed AS p
 LEFT JOIN names AS n ON n.player_lookup = p.player_lookup
-LEFT JOIN `nba_precompute.player_composite_factors` AS f
-  ON f.player_lookup = p.player_lookup AND f.game_id = p.game_id AND f.game_date = {{ target_date }}
+LEFT JOIN fatigue AS f ON f.player_lookup = p.player_lookup AND f.game_id = p.game_id
 WHERE p.place_in_tier <= IF(p.tier = 'premium', 5, 10)
 ORDER BY rank
 LIMIT 25

@@ -31,8 +31,11 @@
     p.within_5_points,
     p.actual_points IS NOT NULL AND NOT COALESCE(p.is_voided, FALSE) AS played
   FROM `nba_predictions.prediction_accuracy` AS p
-  LEFT JOIN `nba_predictions.ml_feature_store_v2` AS f
-    ON f.player_lookup = p.player_lookup AND f.game_id = p.game_id AND f.game_date = {{ target_date }}
+  LEFT JOIN (
+    SELECT player_lookup, game_id, is_home, days_rest, feature_2_value, feature_16_value
+    FROM `nba_predictions.ml_feature_store_v2`
+    WHERE game_date = {{ target_date }}
+  ) AS f ON f.player_lookup = p.player_lookup AND f.game_id = p.game_id
   WHERE p.game_date = {{ target_date }}
     AND p.system_id = {{ vars.champion_system }}
     AND p.predicted_points IS NOT NULL

@@ -94,7 +94,7 @@ impl Checker {
                     );
                 }
                 Final::MaxShrink { path, percent, span } if !maker.empty && done.key.is_none() => {
-                    if let Some(before) = before(maker, path)?
+                    if let Some(before) = before(maker, done.path, path)?
                         && (count(path) as f64) < before as f64 * (1.0 - percent / 100.0)
                     {
                         found(
@@ -185,12 +185,19 @@ fn rows(maker: &Maker<'_>, query: &str) -> u64 {
     table(maker, query).map_or(0, |t| maker.prepared.inputs[t].rows())
 }
 
-/// How many items the last release had at a path.
-fn before(maker: &Maker<'_>, path: &str) -> Result<Option<u64>, Rejected> {
+/// How many items the last object at the document's own path had: a quiet evening is not held against a busy one, only
+/// against what was published of it before; an undated document is held against its last state.
+fn before(maker: &Maker<'_>, object: &str, path: &str) -> Result<Option<u64>, Rejected> {
     let state = &maker.engine.state;
+    let object = format!("{}{object}", maker.engine.prefix);
     let last = maker
         .handle
-        .block_on(state.last_object(&maker.export.name.value, maker.request.target_date, &maker.document().name, None))
+        .block_on(state.last_object(
+            &maker.export.name.value,
+            maker.request.target_date,
+            &maker.document().name,
+            Some(&object),
+        ))
         .map_err(|error| Rejected::plain(format!("the last release cannot be read: {error}")))?;
     Ok(last.and_then(|object| object.counts.get(path).copied()))
 }

@@ -22,7 +22,7 @@ pub trait RowStream: Send {
     /// The result's columns, known before the first row.
     fn fields(&self) -> Arc<[Field]>;
 
-    /// The next rows, never an empty batch; `None` after the last.
+    /// The next rows, never an empty batch; `None` after the last, however often it is asked.
     fn next(&mut self) -> Result<Option<Batch>, WarehouseError>;
 }
 
