@@ -199,10 +199,8 @@ impl Analyser<'_> {
         }
         let mut right_sql =
             if matches!(right, TableExpr::Join { .. }) { format!("({})", r.sql) } else { r.sql.clone() };
-        if r.lateral {
-            if !matches!(kind, JoinKind::Right | JoinKind::Full) {
-                right_sql = format!("LATERAL {right_sql}");
-            }
+        if r.lateral && !matches!(kind, JoinKind::Right | JoinKind::Full) {
+            right_sql = format!("LATERAL {right_sql}");
         }
         let mut scope = Scope { vars: [l.scope.vars.clone(), r.scope.vars.clone()].concat(), ..Scope::default() };
         scope.using = [l.scope.using.clone(), r.scope.using.clone()].concat();
