@@ -74,8 +74,23 @@ pub struct ScalarFunction {
 }
 
 /// Makes the function known to the connection's database.
+///
+/// A function `gs_x` gets a twin `gs_try_x` that answers NULL where `gs_x` fails.
 pub fn register(connection: &Connection, function: &'static ScalarFunction) -> Result<(), WarehouseError> {
-    let name = c_string(function.name)?;
+    register_as(connection, function, function.name, run)?;
+    match function.name.strip_prefix("gs_") {
+        Some(rest) => register_as(connection, function, &format!("gs_try_{rest}"), run_try),
+        None => Ok(()),
+    }
+}
+
+fn register_as(
+    connection: &Connection,
+    function: &'static ScalarFunction,
+    name: &str,
+    callback: unsafe extern "C" fn(ffi::duckdb_function_info, ffi::duckdb_data_chunk, ffi::duckdb_vector),
+) -> Result<(), WarehouseError> {
+    let name = c_string(name)?;
     // SAFETY: the handles live until they are destroyed below; `function` is static.
     let state = unsafe {
         let mut handle = ffi::duckdb_create_scalar_function();
@@ -90,7 +105,7 @@ pub fn register(connection: &Connection, function: &'static ScalarFunction) -> R
             std::ptr::from_ref(function).cast_mut().cast::<c_void>(),
             None,
         );
-        ffi::duckdb_scalar_function_set_function(handle, Some(run));
+        ffi::duckdb_scalar_function_set_function(handle, Some(callback));
         let state = ffi::duckdb_register_scalar_function(connection.handle(), handle);
         ffi::duckdb_destroy_scalar_function(&mut handle);
         state
@@ -122,6 +137,26 @@ fn logical(phys: Phys) -> LogicalType {
 
 /// DuckDB's callback: a chunk of arguments, a vector for the results.
 unsafe extern "C" fn run(info: ffi::duckdb_function_info, input: ffi::duckdb_data_chunk, output: ffi::duckdb_vector) {
+    // SAFETY: as DuckDB calls it.
+    unsafe { run_rows(info, input, output, false) }
+}
+
+/// As [`run`]; a failure is NULL.
+unsafe extern "C" fn run_try(
+    info: ffi::duckdb_function_info,
+    input: ffi::duckdb_data_chunk,
+    output: ffi::duckdb_vector,
+) {
+    // SAFETY: as DuckDB calls it.
+    unsafe { run_rows(info, input, output, true) }
+}
+
+unsafe fn run_rows(
+    info: ffi::duckdb_function_info,
+    input: ffi::duckdb_data_chunk,
+    output: ffi::duckdb_vector,
+    failure_is_null: bool,
+) {
     // SAFETY: extra info is the `&'static ScalarFunction` of `register`; vectors have the registered types.
     unsafe {
         let function = &*ffi::duckdb_scalar_function_get_extra_info(info).cast::<ScalarFunction>();
@@ -144,6 +179,7 @@ unsafe extern "C" fn run(info: ffi::duckdb_function_info, input: ffi::duckdb_dat
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (function.call)(&args)))
                     .unwrap_or_else(|_| Err(format!("internal error in `{}`", function.name)))
             };
+            let out = if failure_is_null { out.or(Ok(Out::Null)) } else { out };
             match out.and_then(|out| {
                 writer.put(row, out).map_err(|()| format!("internal type error in `{}`", function.name))
             }) {

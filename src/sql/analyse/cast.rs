@@ -254,6 +254,9 @@ fn can_fail(from: &Type, to: &Type) -> bool {
 
 /// NULL where `sql` fails; where its arguments fail, the failure stays.
 pub(super) fn safely(sql: &str, args: &[&Typed]) -> String {
+    if let Some(call) = single_call(sql) {
+        return format!("gs_try_{call}");
+    }
     let failing: Vec<&&Typed> = args.iter().filter(|a| a.fails).collect();
     if failing.is_empty() {
         return format!("TRY({sql})");
@@ -270,4 +273,27 @@ fn nested_params(ty: &TypeName, inside: bool) -> bool {
         TypeKind::Array(item) | TypeKind::Range(item) => nested_params(item, true),
         TypeKind::Struct(fields) => fields.iter().any(|(_, f)| nested_params(f, true)),
     }
+}
+
+/// What follows `gs_`, if the text is one call of a function of our own.
+fn single_call(sql: &str) -> Option<&str> {
+    let call = sql.strip_prefix("gs_")?;
+    let mut depth = 0usize;
+    let mut quoted = None;
+    for (i, c) in call.char_indices() {
+        match (quoted, c) {
+            (Some(q), c) if c == q => quoted = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quoted = Some(c),
+            (None, '(') => depth += 1,
+            (None, ')') => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return (i + 1 == call.len()).then_some(call);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }

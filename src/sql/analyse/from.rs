@@ -182,7 +182,9 @@ impl Analyser<'_> {
         at: &Range<usize>,
         outer_left: Option<&Scope>,
     ) -> Res<From> {
+        let first_left = self.readings.len();
         let mut l = self.from(left, outer_left)?;
+        let first_right = self.readings.len();
         let mut r = self.from(right, Some(&l.scope))?;
         for var in &r.scope.vars {
             if !var.name.is_empty() && l.scope.var(&var.name).is_some() {
@@ -197,10 +199,8 @@ impl Analyser<'_> {
         }
         let mut right_sql =
             if matches!(right, TableExpr::Join { .. }) { format!("({})", r.sql) } else { r.sql.clone() };
-        if r.lateral {
-            if !matches!(kind, JoinKind::Right | JoinKind::Full) {
-                right_sql = format!("LATERAL {right_sql}");
-            }
+        if r.lateral && !matches!(kind, JoinKind::Right | JoinKind::Full) {
+            right_sql = format!("LATERAL {right_sql}");
         }
         let mut scope = Scope { vars: [l.scope.vars.clone(), r.scope.vars.clone()].concat(), ..Scope::default() };
         scope.using = [l.scope.using.clone(), r.scope.using.clone()].concat();
@@ -219,9 +219,8 @@ impl Analyser<'_> {
             JoinOn::On(expr) => {
                 self.scopes.push(scope.clone());
                 let t = self.bool_condition(expr, "ON");
-                let inner = matches!(kind, JoinKind::Inner | JoinKind::Cross);
-                if t.is_ok() && inner {
-                    self.note_bounds(expr);
+                if t.is_ok() {
+                    self.note_join_bounds(kind, expr, (first_left, first_right));
                 }
                 self.scopes.pop();
                 t?.sql
@@ -230,6 +229,23 @@ impl Analyser<'_> {
         };
         let sql = format!("{} {word} {right_sql} ON {condition}", l.sql);
         Ok(From { sql, scope, lateral: l.lateral })
+    }
+
+    /// ON bounds both sides of an inner join, and the side that an outer join fills with NULL.
+    fn note_join_bounds(&mut self, kind: JoinKind, on: &Expr, (first_left, first_right): (usize, usize)) {
+        let before: Vec<bool> = self.readings.iter().map(|r| r.reading.bounded).collect();
+        self.note_bounds(on);
+        for (i, reading) in self.readings.iter_mut().enumerate() {
+            let kept = match kind {
+                JoinKind::Inner | JoinKind::Cross => i >= first_left,
+                JoinKind::Left => i >= first_right,
+                JoinKind::Right => (first_left..first_right).contains(&i),
+                JoinKind::Full => false,
+            };
+            if !kept {
+                reading.reading.bounded = before[i];
+            }
+        }
     }
 
     fn using(&mut self, kind: JoinKind, names: &[Ident], l: &Scope, r: &Scope, out: &mut Scope) -> Res<String> {

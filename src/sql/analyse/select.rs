@@ -393,21 +393,35 @@ impl Analyser<'_> {
             self.note_bounds(right);
             return;
         }
-        let bounds = match &filter.kind {
-            ExprKind::Binary(op, ..) => {
-                matches!(op, Binary::Eq | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge)
+        // What is compared, and what it is compared with.
+        let (subject, others): (&Expr, Vec<&Expr>) = match &filter.kind {
+            ExprKind::Binary(Binary::Eq | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge, left, right) => {
+                self.note_bound(right, &[left]);
+                (left, vec![right])
             }
-            ExprKind::Between { not, .. } | ExprKind::In { not, .. } => !not,
-            _ => false,
+            ExprKind::Between { expr, low, high, not: false } => (expr, vec![low, high]),
+            ExprKind::In { expr, set: InSet::List(items), not: false } => (expr, items.iter().collect()),
+            ExprKind::In { expr, not: false, .. } => (expr, Vec::new()),
+            _ => return,
         };
-        if !bounds || self.readings.iter().all(|r| r.reading.bounded) {
+        self.note_bound(subject, &others);
+    }
+
+    /// A bound is a comparison with what is known before the tables are read: no column.
+    fn note_bound(&mut self, subject: &Expr, others: &[&Expr]) {
+        if self.readings.iter().all(|r| r.reading.bounded) {
             return;
         }
         let (aggregates, next) = (self.aggregates, self.next);
-        let Ok(t) = self.expr(filter) else { return };
+        let subject = self.expr(subject);
+        let others: Res<Vec<Typed>> = others.iter().map(|e| self.expr(e)).collect();
         (self.aggregates, self.next) = (aggregates, next);
+        let (Ok(subject), Ok(others)) = (subject, others) else { return };
+        if others.iter().any(|o| o.sql.contains(".\"")) {
+            return;
+        }
         for reading in &mut self.readings {
-            if t.sql.contains(&reading.column) {
+            if subject.sql.contains(&reading.column) {
                 reading.reading.bounded = true;
             }
         }

@@ -166,13 +166,7 @@ impl Parser {
             self.pos += 2;
             return self.star(Some(expr), start);
         }
-        let alias = if self.eat_word("AS") {
-            Some(self.ident()?)
-        } else if self.is_ident() {
-            Some(self.ident()?)
-        } else {
-            None
-        };
+        let alias = if self.eat_word("AS") || self.is_ident() { Some(self.ident()?) } else { None };
         Ok(SelectItem::Expr { expr, alias })
     }
 

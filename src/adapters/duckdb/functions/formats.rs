@@ -276,7 +276,7 @@ fn parse(pattern: &str, input: &str, kind: &str) -> Result<(i64, Option<i64>), S
             return Err(format!("the format element %{e} has no place in a {kind}"));
         }
         match e {
-            'Y' => y = digits(&mut rest, 5).ok_or_else(bad)?,
+            'Y' => y = digits(&mut rest, 4).ok_or_else(bad)?,
             'm' => m = digits(&mut rest, 2).ok_or_else(bad)?,
             'd' | 'e' => {
                 rest = rest.trim_start();

@@ -21,29 +21,6 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
         }
         made(divided(wide_mul(x.unsigned_abs(), NUMERIC_ONE as u128), y.unsigned_abs()), (x < 0) != (y < 0))
     }),
-    // SAFE_… of what aggregates give: DuckDB's TRY does not take aggregates, so these answer NULL themselves.
-    strict("gs_num_safe_div", NN, Phys::Numeric, |a| {
-        let (x, y) = (numeric(a, 0), numeric(a, 1));
-        if y == 0 {
-            return Ok(Out::Null);
-        }
-        let value = divided(wide_mul(x.unsigned_abs(), NUMERIC_ONE as u128), y.unsigned_abs());
-        made(value, (x < 0) != (y < 0)).or(Ok(Out::Null))
-    }),
-    strict("gs_num_safe_mul", NN, Phys::Numeric, |a| {
-        let (x, y) = (numeric(a, 0), numeric(a, 1));
-        let value = divided(wide_mul(x.unsigned_abs(), y.unsigned_abs()), NUMERIC_ONE as u128);
-        made(value, (x < 0) != (y < 0)).or(Ok(Out::Null))
-    }),
-    strict("gs_num_safe_add", NN, Phys::Numeric, |a| {
-        in_range(numeric(a, 0).checked_add(numeric(a, 1))).or(Ok(Out::Null))
-    }),
-    strict("gs_num_safe_sub", NN, Phys::Numeric, |a| {
-        in_range(numeric(a, 0).checked_sub(numeric(a, 1))).or(Ok(Out::Null))
-    }),
-    strict("gs_int_safe_add", II, Phys::I64, |a| Ok(int(a, 0).checked_add(int(a, 1)).map_or(Out::Null, Out::I64))),
-    strict("gs_int_safe_sub", II, Phys::I64, |a| Ok(int(a, 0).checked_sub(int(a, 1)).map_or(Out::Null, Out::I64))),
-    strict("gs_int_safe_mul", II, Phys::I64, |a| Ok(int(a, 0).checked_mul(int(a, 1)).map_or(Out::Null, Out::I64))),
     strict("gs_num_mod", NN, Phys::Numeric, |a| match numeric(a, 1) {
         0 => Err("division by zero".into()),
         y => Ok(Out::Numeric(numeric(a, 0) % y)),

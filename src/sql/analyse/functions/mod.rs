@@ -52,12 +52,12 @@ impl Analyser<'_> {
         for (_, arg) in &call.args {
             args.push(self.expr(arg)?);
         }
-        let out = self.from_table(call, &args, at)?;
+        let out = self.entry(call, &args, at)?;
         Ok((out, args))
     }
 
     /// A function of the table: the entry that needs the fewest conversions.
-    fn from_table(&mut self, call: &Call, args: &[Typed], at: &Range<usize>) -> Res<Typed> {
+    fn entry(&mut self, call: &Call, args: &[Typed], at: &Range<usize>) -> Res<Typed> {
         let mut best: Option<(usize, &table::Entry)> = None;
         let mut known = false;
         for entry in table::TABLE.iter().filter(|e| e.0 == call.name) {

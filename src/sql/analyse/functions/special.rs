@@ -172,7 +172,7 @@ impl Analyser<'_> {
                 let mut all = vec![Typed { lit: Lit::No, ..float }];
                 all.extend_from_slice(rest);
                 let plain = Call { name: call.name.clone(), ..call.clone() };
-                self.from_table(&plain, &all, at)?
+                self.entry(&plain, &all, at)?
             }
             ("SAFE_DIVIDE", [a, b]) if a.ty == Type::Int64 && b.ty == Type::Int64 => {
                 let (a, b) = (self.coerce(a.clone(), &Type::Float64)?, self.coerce(b.clone(), &Type::Float64)?);
@@ -189,17 +189,17 @@ impl Analyser<'_> {
                 Typed::new(sql, Type::Array(Box::new(Type::Date))).at(at)
             }
             ("TO_JSON_STRING", [a]) if a.ty != Type::Json => {
-                let sql = self.to_json(a, at)?;
+                let sql = self.json_sql(a, at)?;
                 Typed::new(sql, Type::String).nullable(false).at(at)
             }
             ("TO_JSON", [a]) => {
-                let sql = self.to_json(a, at)?;
+                let sql = self.json_sql(a, at)?;
                 Typed::new(sql, Type::Json).nullable(false).at(at)
             }
             ("JSON_ARRAY", _) => {
                 let mut parts = Vec::new();
                 for arg in args {
-                    parts.push(self.to_json(arg, at)?);
+                    parts.push(self.json_sql(arg, at)?);
                 }
                 let sql = if parts.is_empty() {
                     "'[]'".to_owned()
@@ -208,7 +208,7 @@ impl Analyser<'_> {
                 };
                 Typed::new(sql, Type::Json).nullable(false).at(at)
             }
-            ("JSON_OBJECT", _) if args.len() % 2 == 0 => {
+            ("JSON_OBJECT", _) if args.len().is_multiple_of(2) => {
                 let mut parts = Vec::new();
                 let mut keys: Vec<String> = Vec::new();
                 for pair in args.chunks(2) {
@@ -218,7 +218,7 @@ impl Analyser<'_> {
                         continue;
                     }
                     keys.push(key.clone());
-                    let value = self.to_json(&pair[1], at)?;
+                    let value = self.json_sql(&pair[1], at)?;
                     let key = serde_json::Value::String(key.clone()).to_string();
                     parts.push(format!("{} || {value}", super::super::typed::text(&format!("{key}:"))));
                 }
@@ -262,7 +262,7 @@ impl Analyser<'_> {
     }
 
     /// The JSON text of a value.
-    fn to_json(&mut self, t: &Typed, at: &Range<usize>) -> Res<String> {
+    fn json_sql(&mut self, t: &Typed, at: &Range<usize>) -> Res<String> {
         let x = t.strict_sql();
         let sql = match &t.ty {
             _ if t.is_null_literal() => return Ok("'null'".into()),
@@ -275,7 +275,7 @@ impl Analyser<'_> {
             Type::Json => x.clone(),
             Type::Array(item) => {
                 let element = Typed::new("gs_j", (**item).clone()).at(at);
-                let element = self.to_json(&element, at)?;
+                let element = self.json_sql(&element, at)?;
                 if element.contains("lambda") {
                     return Err(SqlError::unsupported("JSON of arrays within arrays", at));
                 }
@@ -286,7 +286,7 @@ impl Analyser<'_> {
                 let mut parts = Vec::new();
                 for (field, name) in fields.iter().zip(names) {
                     let part = Typed::new(format!("({x}).{}", super::super::typed::quoted(&name)), field.ty.clone());
-                    let value = self.to_json(&part, at)?;
+                    let value = self.json_sql(&part, at)?;
                     let key = serde_json::Value::String(field.name.clone()).to_string();
                     parts.push(format!("{} || {value}", super::super::typed::text(&format!("{key}:"))));
                 }
