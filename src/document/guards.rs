@@ -415,7 +415,9 @@ impl<'g> GuardRun<'g> {
     }
 
     fn open(&mut self, is_object: bool) {
-        let trie = self.begins();
+        let guards = self.guards;
+        // Below a place that nothing looks into, nothing is watched.
+        let trie = self.begins().filter(|t| !guards.trie[*t].keys.is_empty() || guards.trie[*t].each.is_some());
         self.stack.push(Level { trie, is_object, count: 0 });
         if is_object {
             self.keys.push(String::new());
@@ -445,11 +447,16 @@ impl Sink for GuardRun<'_> {
 
     #[inline]
     fn key(&mut self, key: &Key) -> Done {
+        let guards = self.guards;
+        let watched = self.stack.last().is_some_and(|l| l.trie.is_some());
+        if !watched && self.lists > 0 && guards.forbidden_keys.is_empty() && guards.forbidden_values.is_empty() {
+            self.next = None;
+            return Ok(());
+        }
         if let Some(name) = self.keys.last_mut() {
             name.clear();
             name.push_str(key.text());
         }
-        let guards = self.guards;
         self.next = self
             .stack
             .last()

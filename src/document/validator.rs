@@ -35,7 +35,8 @@ pub struct Validator<'c> {
 struct Frame {
     schema: Option<usize>,
     is_object: bool,
-    /// The key or the place that is at work.
+    /// The property that is at work; an unknown key's name is in `key`.
+    current: usize,
     key: String,
     count: u64,
     seen: u64,
@@ -62,7 +63,9 @@ impl<'c> Validator<'c> {
         for frame in &self.stack {
             pointer.push('/');
             if frame.is_object {
-                pointer.push_str(&frame.key.replace('~', "~0").replace('/', "~1"));
+                let known = frame.schema.and_then(|s| self.contract.nodes[s].properties.get(frame.current));
+                let key = known.map_or(frame.key.as_str(), |(name, _)| name.as_str());
+                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
             } else {
                 pointer.push_str(&frame.count.saturating_sub(1).to_string());
             }
@@ -169,7 +172,16 @@ impl<'c> Validator<'c> {
                 schema = None;
             }
         }
-        self.stack.push(Frame { schema, is_object, key: String::new(), count: 0, seen: 0, hint: 0, at });
+        self.stack.push(Frame {
+            schema,
+            is_object,
+            current: usize::MAX,
+            key: String::new(),
+            count: 0,
+            seen: 0,
+            hint: 0,
+            at,
+        });
     }
 
     fn close(&mut self) {
@@ -249,11 +261,12 @@ impl Sink for Validator<'_> {
         }
         let contract = self.contract;
         let Some(frame) = self.stack.last_mut() else { return Ok(()) };
-        frame.key.clear();
-        frame.key.push_str(key.text());
         frame.count += 1;
         self.next = None;
-        let Some(schema) = frame.schema else { return Ok(()) };
+        let Some(schema) = frame.schema else {
+            key.text().clone_into(&mut frame.key);
+            return Ok(());
+        };
         let node = &contract.nodes[schema];
         let place = match node.properties.get(frame.hint) {
             Some((name, _)) if name == key.text() => Some(frame.hint),
@@ -262,24 +275,29 @@ impl Sink for Validator<'_> {
         match place {
             Some(place) => {
                 frame.hint = place + 1;
+                frame.current = place;
                 if place < 64 {
                     frame.seen |= 1 << place;
                 }
                 self.next = Some(node.properties[place].1);
             }
-            None => match node.additional {
-                Additional::Allowed => {}
-                Additional::Schema(schema) => self.next = Some(schema),
-                Additional::Forbidden => {
-                    let at = frame.at;
-                    self.find(
-                        "additionalProperties",
-                        format!("the key `{}` is not in the contract", key.text()),
-                        None,
-                        at,
-                    );
+            None => {
+                frame.current = usize::MAX;
+                key.text().clone_into(&mut frame.key);
+                match node.additional {
+                    Additional::Allowed => {}
+                    Additional::Schema(schema) => self.next = Some(schema),
+                    Additional::Forbidden => {
+                        let at = frame.at;
+                        self.find(
+                            "additionalProperties",
+                            format!("the key `{}` is not in the contract", key.text()),
+                            None,
+                            at,
+                        );
+                    }
                 }
-            },
+            }
         }
         Ok(())
     }
@@ -349,7 +367,11 @@ impl Sink for Validator<'_> {
     }
 
     fn decimal(&mut self, value: i128, scale: u8, at: At) -> Done {
-        let whole = scale == 0 || value % 10i128.checked_pow(u32::from(scale)).unwrap_or(i128::MAX) == 0;
+        // Most decimals are small: 128-bit division is ten times slower.
+        let whole = match (i64::try_from(value), 10i64.checked_pow(u32::from(scale))) {
+            (Ok(value), Some(unit)) => value % unit == 0,
+            _ => value % 10i128.checked_pow(u32::from(scale)).unwrap_or(i128::MAX) == 0,
+        };
         let kind = if whole { types::INTEGER } else { types::FRACTION };
         let float = || crate::shape::value::dec_to_f64(value, scale);
         let json = || if whole { Value::from(float() as i64) } else { Value::from(float()) };

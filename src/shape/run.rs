@@ -5,7 +5,7 @@ use super::eval::EvalError;
 use super::expr::Expr;
 use super::filters::{items, nulls_last};
 use super::table::{Fx, Index, Table};
-use super::value::{Val, date_text, datetime_text, hash_value, time_text};
+use super::value::{Val, date_text, datetime_text, hash_value, short_date, time_text};
 use crate::model::sink::{At, Key, Sink, SinkError};
 use crate::model::{Column, Data, Type};
 use crate::ports::warehouse::{RowStream, WarehouseError};
@@ -643,7 +643,13 @@ impl<S: Sink> Runner<'_, S> {
             Data::Float64(v) => self.sink.float(v[row], at)?,
             Data::Decimal { scale, values } => self.sink.decimal(values[row], *scale, at)?,
             Data::Str(v) if !matches!(ty, Some(Type::Json | Type::BigNumeric)) => self.sink.str(v.get(row), at)?,
-            Data::Date(v) => self.sink.str(&date_text(v[row]), at)?,
+            Data::Date(v) => {
+                let mut buffer = [0u8; 10];
+                match short_date(v[row], &mut buffer) {
+                    Some(text) => self.sink.str(text, at)?,
+                    None => self.sink.str(&date_text(v[row]), at)?,
+                }
+            }
             _ => {
                 let value = Val::cell(column, ty, row);
                 return self.value(&value, at, &Ctx::nothing());

@@ -343,6 +343,26 @@ pub fn civil(days: i32) -> (i64, u32, u32) {
     (yoe + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// `YYYY-MM-DD` of a four-digit year without an allocation: documents hold very many dates.
+pub fn short_date(days: i32, buffer: &mut [u8; 10]) -> Option<&str> {
+    let (year, month, day) = civil(days);
+    let year = u32::try_from(year).ok().filter(|y| *y < 10_000)?;
+    let digit = |n: u32| b'0' + (n % 10) as u8;
+    *buffer = [
+        digit(year / 1000),
+        digit(year / 100),
+        digit(year / 10),
+        digit(year),
+        b'-',
+        digit(month / 10),
+        digit(month),
+        b'-',
+        digit(day / 10),
+        digit(day),
+    ];
+    std::str::from_utf8(buffer).ok()
+}
+
 /// `YYYY-MM-DD`.
 pub fn date_text(days: i32) -> String {
     let (year, month, day) = civil(days);

@@ -199,6 +199,13 @@ impl Analyser<'_> {
                 done(format!("CAST(grouping({}) AS BIGINT)", x.sql), Type::Int64).map(|t: Typed| t.nullable(false))
             }
             "APPROX_QUANTILES" => self.quantiles(x, &args[1], frame, at),
+            // A NaN key has an order of its own in GoogleSQL, so floats are left out.
+            "MAX_BY" | "MIN_BY" if super::order::orderable(&args[1].ty) && args[1].ty != Type::Float64 => {
+                let function = if name == "MAX_BY" { "arg_max_null" } else { "arg_min_null" };
+                let known = format!("({}) IS NOT NULL", args[1].sql);
+                let sql = frame.plain().agg_if(function, &format!("{}, {}", x.sql, args[1].sql), &[&known]);
+                done(sql, x.ty)
+            }
             _ => Err(SqlError::unsupported(format!("the aggregate {name}"), at)),
         }
     }
