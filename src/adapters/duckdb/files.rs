@@ -78,8 +78,17 @@ fn declared_select(connection: &Connection, path: &Path, table: &Table) -> Resul
         let columns: Vec<String> = columns.collect();
         return Ok(format!("SELECT {} FROM {}", columns.join(", "), reader(path, Some(table))));
     }
-    let present = file_columns(connection, path)?;
     let csv = path.extension().is_some_and(|e| e == "csv");
+    let header = if csv { csv_header(path)? } else { Vec::new() };
+    let present = match csv {
+        // Text, until the declared types are cast to.
+        true => header
+            .iter()
+            .map(|name| (name.clone(), LogicalType::simple(ffi::DUCKDB_TYPE_DUCKDB_TYPE_VARCHAR)))
+            .collect(),
+        false => file_columns(connection, path)?,
+    };
+    let reader = if csv { csv_reader(path, &header) } else { reader(path, Some(table)) };
     let columns: Vec<String> = table
         .fields
         .iter()
@@ -94,7 +103,27 @@ fn declared_select(connection: &Connection, path: &Path, table: &Table) -> Resul
             }
         })
         .collect();
-    Ok(format!("SELECT {} FROM {}", columns.join(", "), reader(path, Some(table))))
+    Ok(format!("SELECT {} FROM {reader}", columns.join(", ")))
+}
+
+/// The names in a CSV file's first line.
+fn csv_header(path: &Path) -> Result<Vec<String>, WarehouseError> {
+    use std::io::BufRead;
+    let failed = |e: std::io::Error| WarehouseError::new(Kind::Data, format!("cannot read {}: {e}", path.display()));
+    let mut line = String::new();
+    std::io::BufReader::new(std::fs::File::open(path).map_err(failed)?).read_line(&mut line).map_err(failed)?;
+    let line = line.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
+    Ok(line.split(',').map(|name| name.trim_matches('"').replace("\"\"", "\"")).collect())
+}
+
+/// Reads a CSV file as text without guessing: DuckDB's detection takes longer than reading the whole of a small file.
+fn csv_reader(path: &Path, header: &[String]) -> String {
+    let columns: Vec<String> = header.iter().map(|name| format!("'{}': 'VARCHAR'", name.replace('\'', "''"))).collect();
+    format!(
+        "read_csv('{}', header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"', columns = {{{}}})",
+        path.display().to_string().replace('\'', "''"),
+        columns.join(", ")
+    )
 }
 
 /// Whether the physical type holds the GoogleSQL type as the engine expects it.
