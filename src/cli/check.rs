@@ -4,8 +4,10 @@ use super::args::{Format, Global};
 use super::exit::Exit;
 use crate::config::lint::sql::{Analyse, Analysed, Wrong};
 use crate::config::{Loaded, Table, lint};
-use crate::diagnostics::render;
+use crate::diagnostics::{Diagnostic, render};
+use crate::document::guards::{Final, Guards};
 use crate::model::Type;
+use crate::shape::Scope;
 use crate::sql::{MapCatalog, TableInfo};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -27,7 +29,42 @@ pub fn run(global: &Global) -> Exit {
 
 /// Loads a project and checks it, its SQL against the declared tables.
 pub fn load_and_analyse(root: &Path) -> Loaded {
-    load_and_check(root, Some(&analyse))
+    let mut loaded = load_and_check(root, Some(&analyse));
+    let found = shapes(&loaded);
+    loaded.findings.extend(found);
+    render::sort(&mut loaded.findings, &loaded.sources);
+    loaded
+}
+
+/// Compiles shapes, guards and asserts over the columns that the queries will have, with plausible parameters.
+fn shapes(loaded: &Loaded) -> Vec<Diagnostic> {
+    let project = &loaded.project;
+    let mut findings = Vec::new();
+    for export in &project.exports {
+        let columns: Option<Vec<_>> =
+            export.queries.iter().map(|q| Some((q.name.value.clone(), q.columns.clone()?.into()))).collect();
+        // A query whose columns are not known has a finding of its own.
+        let Some(queries) = columns else { continue };
+        let facts = lint::sql::plausible_facts(&project.vars, export);
+        let (values, vars) = crate::engine::facts::shape_values(&facts);
+        let scope = Scope { queries, facts: values, vars, document: false };
+        for document in &export.documents {
+            let each = crate::engine::export::fan_out(document, &scope, &mut findings);
+            findings.extend(crate::shape::compile(&document.shape, &scope, each).1);
+            if let Some(empty) = &document.empty {
+                findings.extend(crate::shape::compile(empty, &scope, None).1);
+            }
+            let (guards, found) = Guards::compile(&document.guards, &project.forbid);
+            findings.extend(found);
+            let asserts = Scope { document: true, ..scope.clone() };
+            for guard in &guards.finals {
+                if let Final::Assert { expression, .. } = guard {
+                    findings.extend(crate::shape::compile::compile_assert(expression, &asserts, each).1);
+                }
+            }
+        }
+    }
+    findings
 }
 
 /// What a statement reads and returns, and what is wrong with it.

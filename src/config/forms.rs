@@ -19,7 +19,7 @@ pub static SCHEDULE: Form =
     Form { name: "a schedule of five fields", example: "0 10 * * *", pattern: "^\\S+( +\\S+){4}$", check: schedule };
 pub static NAME: Form = Form {
     name: "a name of lower-case letters, digits and `-`",
-    example: "best-bets",
+    example: "daily-table",
     pattern: "^[a-z][a-z0-9_-]{0,62}$",
     check: name,
 };

@@ -138,7 +138,7 @@ impl<'a> Val<'a> {
                 serde_json::Value::String(s) => !s.is_empty(),
                 serde_json::Value::Number(n) => n.as_f64() != Some(0.0),
             },
-            Val::Rows(rows) => rows.len() > 0,
+            Val::Rows(rows) => !rows.is_empty(),
             Val::Date(_)
             | Val::Time(_)
             | Val::DateTime(_)

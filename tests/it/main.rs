@@ -1,5 +1,8 @@
 //! The one integration test binary: it drives the real program in a scrubbed environment.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod cases;
 mod harness;
+mod shipped;
 mod tidy;

@@ -36,6 +36,8 @@ fn sources() -> Vec<(String, String)> {
     assert!(files.len() > 20, "the source tree was found");
     files
         .into_iter()
+        // Tests may name what they like.
+        .filter(|p| !p.file_name().is_some_and(|n| n == "tests.rs"))
         .map(|p| (p.strip_prefix(&src).unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(&p).unwrap()))
         .collect()
 }
@@ -83,7 +85,13 @@ fn no_code_knows_the_name_of_an_export() {
             if file == "cli/args.rs" || name == "players" {
                 continue;
             }
-            if code(&text).lines().any(|l| !l.trim_start().starts_with("//") && l.contains(&format!("\"{name}\""))) {
+            // A key of JSON (SARIF's "results": …) is no export's name.
+            let named = |l: &str| {
+                l.contains(&format!("\"{name}\""))
+                    && !l.contains(&format!("\"{name}\":"))
+                    && !l.trim_start().starts_with("//")
+            };
+            if code(&text).lines().any(named) {
                 wrong.push(format!("src/{file} names the export `{name}`"));
             }
         }
