@@ -37,7 +37,7 @@ fn sources() -> Vec<(String, String)> {
     files
         .into_iter()
         // Tests may name what they like.
-        .filter(|p| !p.file_name().is_some_and(|n| n == "tests.rs"))
+        .filter(|p| p.file_name().is_none_or(|n| n != "tests.rs"))
         .map(|p| (p.strip_prefix(&src).unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(&p).unwrap()))
         .collect()
 }
