@@ -1,11 +1,10 @@
 //! One pass: the encoder, the contract and the guards hear the same events.
 
-use super::contract::Contract;
+pub use super::contract::Finding;
+use super::contract::{Contract, Validator};
 use super::guards::{GuardRun, Guards};
 use super::json::Encoder;
 use super::spool::Spooled;
-pub use super::validator::Finding;
-use super::validator::Validator;
 use crate::model::sink::{At, Key, Sink, SinkError};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -29,15 +28,16 @@ pub struct Checked {
 
 impl<'c> CheckSink<'c> {
     pub fn new(encoder: Encoder, contract: Option<&'c Contract>, guards: &'c Guards) -> Self {
-        Self { encoder, validator: contract.map(Validator::new), guards: GuardRun::new(guards) }
+        Self { encoder, validator: contract.map(Contract::validator), guards: GuardRun::new(guards) }
     }
 
     pub fn finish(self) -> Result<Checked, SinkError> {
         let spooled = self.encoder.finish()?;
         let mut findings = Vec::new();
         if let Some(validator) = self.validator {
-            let more = validator.total.saturating_sub(validator.findings.len());
-            findings.extend(validator.findings);
+            let found = validator.finish();
+            let more = (found.total as usize).saturating_sub(found.kept.len());
+            findings.extend(found.kept);
             if more > 0
                 && let Some(last) = findings.last_mut()
             {

@@ -1,12 +1,15 @@
 //! Guards: what must hold besides the schema. Counts, keys and values are watched while the document is written; what needs
 //! rows, the last release or an expression is told at the end.
 
-use super::validator::{Finding, MAX_FINDINGS};
+use super::contract::Finding;
 use crate::config::{Forbid, Node, NodeValue, forms};
 use crate::diagnostics::{Diagnostic, Span, Spanned, nearest};
 use crate::model::sink::{At, Key, Sink, SinkError};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
+
+/// How many findings are kept; the others are counted.
+const MAX_FINDINGS: usize = 20;
 
 /// A guard that is decided when the document is finished.
 #[derive(Debug, Clone)]
@@ -363,7 +366,7 @@ impl<'g> GuardRun<'g> {
                 pointer.push_str(&level.count.saturating_sub(1).to_string());
             }
         }
-        self.findings.push(Finding { rule, pointer, message, value, at });
+        self.findings.push(Finding { rule, pointer, message, value: value.unwrap_or_default(), at });
     }
 
     #[inline]

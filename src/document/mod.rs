@@ -5,4 +5,3 @@ pub mod contract;
 pub mod guards;
 pub mod json;
 pub mod spool;
-pub mod validator;

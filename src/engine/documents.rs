@@ -202,7 +202,7 @@ impl<'a> Maker<'a> {
             message: finding.message.clone(),
             pointer: Some(finding.pointer.clone()),
             document: Some(path.to_owned()),
-            value: finding.value.clone(),
+            value: (!finding.value.is_empty()).then(|| finding.value.clone()),
             place: self.place(shape, finding.at),
             severity: "error".to_owned(),
         }
