@@ -21,8 +21,21 @@ use std::process::ExitCode;
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
+    leave_quietly_when_nobody_reads();
     let cli = Cli::parse();
     dispatch(&cli).into()
+}
+
+/// `phase6 list | head -1` closes our output early: that is no error of ours.
+fn leave_quietly_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let message = info.payload().downcast_ref::<String>();
+        if message.is_some_and(|m| m.starts_with("failed printing to stdout") && m.contains("Broken pipe")) {
+            std::process::exit(0);
+        }
+        usual(info);
+    }));
 }
 
 fn dispatch(cli: &Cli) -> Exit {
