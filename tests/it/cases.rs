@@ -2,7 +2,7 @@
 //! files that are laid over the small base project (`tests/it/base`).
 //!
 //! A step: `{"run": "check", "exit": 1, "stdout": ["contained"], "stderr": [...], "not": [...], "write": {"path": "text"},
-//! "remove": ["path"], "files": {"path": <subset of the JSON>, "path": null = absent}, "same": ["path" unchanged since the step
+//! "replace": {"path": {"old": "new"}}, "remove": ["path"], "files": {"path": <subset of the JSON>, "path": null = absent}, "same": ["path" unchanged since the step
 //! before]}`.
 
 use crate::harness::{Sandbox, copy_tree, root};
@@ -49,6 +49,13 @@ fn run_case(case: &std::path::Path) {
 fn run_step(sandbox: &Sandbox, step: &Value, number: usize, seen: &mut BTreeMap<String, String>) {
     for (path, text) in step["write"].as_object().into_iter().flatten() {
         sandbox.write(path, text.as_str().expect("text"));
+    }
+    for (path, edits) in step["replace"].as_object().into_iter().flatten() {
+        for (old, new) in edits.as_object().expect("old: new") {
+            let text = sandbox.read(path);
+            assert!(text.contains(old.as_str()), "step {number}: {path} has no {old:?}");
+            sandbox.write(path, &text.replace(old.as_str(), new.as_str().expect("text")));
+        }
     }
     for path in step["remove"].as_array().into_iter().flatten() {
         std::fs::remove_file(sandbox.path().join(path.as_str().expect("path"))).unwrap();
