@@ -1,7 +1,8 @@
 //! Case folders: anyone can add one. `tests/it/cases/<name>/case.json` says what to run and what to see; `project/` holds the
 //! files that are laid over the small base project (`tests/it/base`).
 //!
-//! A step: `{"run": "check", "exit": 1, "stdout": ["contained"], "stderr": [...], "not": [...], "write": {"path": "text"},
+//! A step: `{"run": "check", "exit": 1, "stdout": ["contained"], "stderr": [...], "not": [...], "json": true = stdout is JSON,
+//! "write": {"path": "text"},
 //! "replace": {"path": {"old": "new"}}, "remove": ["path"], "files": {"path": <subset of the JSON>, "path": null = absent}, "same": ["path" unchanged since the step
 //! before]}`.
 
@@ -69,6 +70,9 @@ fn run_step(sandbox: &Sandbox, step: &Value, number: usize, seen: &mut BTreeMap<
                 let part = part.as_str().expect("text");
                 assert!(text.contains(part), "{stream} lacks {part:?}; {all}");
             }
+        }
+        if step["json"] == true {
+            assert!(serde_json::from_str::<Value>(&ran.stdout).is_ok(), "stdout is no JSON; {all}");
         }
         for part in step["not"].as_array().into_iter().flatten() {
             let part = part.as_str().expect("text");
