@@ -1,8 +1,9 @@
 //! Case folders: anyone can add one. `tests/it/cases/<name>/case.json` says what to run and what to see; `project/` holds the
 //! files that are laid over the small base project (`tests/it/base`).
 //!
-//! A step: `{"run": "check", "exit": 1, "stdout": ["contained"], "stderr": [...], "not": [...], "write": {"path": "text"},
-//! "remove": ["path"], "files": {"path": <subset of the JSON>, "path": null = absent}, "same": ["path" unchanged since the step
+//! A step: `{"run": "check", "exit": 1, "stdout": ["contained"], "stderr": [...], "not": [...], "json": true = stdout is JSON,
+//! "write": {"path": "text"},
+//! "replace": {"path": {"old": "new"}}, "remove": ["path"], "files": {"path": <subset of the JSON>, "path": null = absent}, "same": ["path" unchanged since the step
 //! before]}`.
 
 use crate::harness::{Sandbox, copy_tree, root};
@@ -50,6 +51,13 @@ fn run_step(sandbox: &Sandbox, step: &Value, number: usize, seen: &mut BTreeMap<
     for (path, text) in step["write"].as_object().into_iter().flatten() {
         sandbox.write(path, text.as_str().expect("text"));
     }
+    for (path, edits) in step["replace"].as_object().into_iter().flatten() {
+        for (old, new) in edits.as_object().expect("old: new") {
+            let text = sandbox.read(path);
+            assert!(text.contains(old.as_str()), "step {number}: {path} has no {old:?}");
+            sandbox.write(path, &text.replace(old.as_str(), new.as_str().expect("text")));
+        }
+    }
     for path in step["remove"].as_array().into_iter().flatten() {
         std::fs::remove_file(sandbox.path().join(path.as_str().expect("path"))).unwrap();
     }
@@ -62,6 +70,9 @@ fn run_step(sandbox: &Sandbox, step: &Value, number: usize, seen: &mut BTreeMap<
                 let part = part.as_str().expect("text");
                 assert!(text.contains(part), "{stream} lacks {part:?}; {all}");
             }
+        }
+        if step["json"] == true {
+            assert!(serde_json::from_str::<Value>(&ran.stdout).is_ok(), "stdout is no JSON; {all}");
         }
         for part in step["not"].as_array().into_iter().flatten() {
             let part = part.as_str().expect("text");

@@ -1,6 +1,8 @@
 //! The shipped project, as a newcomer runs it.
 
 use crate::harness::{Sandbox, root, sample};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 const NOW: &str = "--now 2025-12-12T18:00:00Z";
 
@@ -25,11 +27,52 @@ fn nine_kinds_of_documents_are_published_and_a_second_run_changes_nothing() {
     let players = std::fs::read_dir(sandbox.path().join(public).join("players")).unwrap().count();
     let tonight = std::fs::read_dir(sandbox.path().join(public).join("tonight/player/2025-12-12")).unwrap().count();
     assert!(players > 20 && tonight > 20, "{players} profiles, {tonight} tonight");
-    let before = sandbox.read(&format!("{public}/tonight/all-players.json"));
+    let before = tree(&sandbox.path().join(public));
+    assert!(before.len() > 40, "{} documents", before.len());
     let ran = sandbox.run(&format!("run --date 2025-12-12 {NOW} --format json")).expect(0);
     let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(report["totals"]["objects"]["written"], 0, "{}", ran.stdout);
-    assert_eq!(sandbox.read(&format!("{public}/tonight/all-players.json")), before);
+    assert_eq!(tree(&sandbox.path().join(public)), before);
+    assert!(ran.stdout.contains("\"unchanged\""), "{}", ran.stdout);
+}
+
+/// Two folders, one cause time: the same bytes.
+#[test]
+fn a_run_elsewhere_gives_the_same_bytes() {
+    let [one, two] = [Sandbox::shipped(), Sandbox::shipped()].map(|sandbox| {
+        sandbox.run(&format!("run --date 2025-12-12 --only tonight,best-bets,streaks {NOW}")).expect(0);
+        tree(&sandbox.path().join(".phase6/public"))
+    });
+    assert!(!one.is_empty());
+    assert_eq!(one, two);
+}
+
+#[test]
+fn an_older_day_leaves_latest() {
+    let sandbox = Sandbox::shipped();
+    let latest = ".phase6/public/v1/results/latest.json";
+    sandbox.run("run --date 2025-12-11 --only results").expect(0);
+    let newest = sandbox.read(latest);
+    sandbox.run("run --date 2025-12-10 --only results").expect(0);
+    assert_eq!(sandbox.read(latest), newest);
+    assert!(sandbox.exists(".phase6/public/v1/results/2025-12-10.json"));
+}
+
+/// Every file below a folder, with its text.
+fn tree(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(
+                tree(&path).into_iter().map(|(name, text)| (Path::new(path.file_name().unwrap()).join(name), text)),
+            );
+        } else {
+            let text = std::fs::read_to_string(&path).unwrap();
+            found.insert(PathBuf::from(path.file_name().unwrap()), text);
+        }
+    }
+    found
 }
 
 #[test]
@@ -45,7 +88,7 @@ fn the_seeds_manual_commands_work() {
 #[test]
 fn a_backfill_goes_on_where_it_stopped() {
     let sandbox = Sandbox::shipped();
-    let command = "backfill results,predictions --from 2025-12-08 --to 2025-12-11";
+    let command = "backfill results,predictions --from 2025-12-01 --to 2025-12-11";
     let first = sandbox.run(command).expect(0);
     assert!(first.stdout.contains("published"), "{}", first.stdout);
     let again = sandbox.run(&format!("{command} --format json"));
