@@ -113,7 +113,34 @@ fn csv_header(path: &Path) -> Result<Vec<String>, WarehouseError> {
     let mut line = String::new();
     std::io::BufReader::new(std::fs::File::open(path).map_err(failed)?).read_line(&mut line).map_err(failed)?;
     let line = line.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
-    Ok(line.split(',').map(|name| name.trim_matches('"').replace("\"\"", "\"")).collect())
+    let names = csv_names(line);
+    let twice = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name));
+    let wrong = match twice {
+        _ if names.iter().all(String::is_empty) => "its first line names no columns".to_owned(),
+        Some((_, name)) => format!("its first line names the column `{name}` twice"),
+        None => return Ok(names),
+    };
+    Err(WarehouseError::new(Kind::Data, format!("cannot read {}: {wrong}", path.display())))
+}
+
+/// The fields of a CSV line; a quoted one may hold commas and doubled quotes.
+fn csv_names(line: &str) -> Vec<String> {
+    let mut names = vec![String::new()];
+    let mut quoted = false;
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        let last = names.len() - 1;
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                names[last].push('"');
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => names.push(String::new()),
+            c => names[last].push(c),
+        }
+    }
+    names
 }
 
 /// Reads a CSV file as text without guessing: DuckDB's detection takes longer than reading the whole of a small file.
@@ -246,4 +273,15 @@ pub fn google_type(ty: &LogicalType) -> Option<Type> {
         ),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::csv_names;
+
+    #[test]
+    fn a_quoted_name_may_hold_commas_and_quotes() {
+        assert_eq!(csv_names("a,\"b, c\",\"d \"\"e\"\"\",f"), ["a", "b, c", "d \"e\"", "f"]);
+        assert_eq!(csv_names(""), [""]);
+    }
 }
