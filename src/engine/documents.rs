@@ -13,7 +13,7 @@ use crate::model::report::{FailureClass, FindingReport};
 use crate::model::request::ExportRequest;
 use crate::model::sink::At;
 use crate::ports::store::Body;
-use crate::shape::{CompiledShape, Index, KeyRows, RunError};
+use crate::shape::{CompiledShape, Index, Input, KeyRows, RunError};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tokio::runtime::Handle;
@@ -50,6 +50,9 @@ impl Rejected {
     }
 }
 
+/// By the fan-out's name: its table, and the rows whose keys got no document.
+pub type FailedRows = BTreeMap<String, (usize, Vec<u32>)>;
+
 /// What it takes to make the documents of one declaration.
 pub struct Maker<'a> {
     pub engine: &'a Engine,
@@ -68,8 +71,8 @@ impl<'a> Maker<'a> {
         &self.export.documents[self.number]
     }
 
-    /// Makes all documents of the declaration. `failed_keys` are rows' keys that got no document, for the index.
-    pub fn documents(&self, paths: &Paths, failed_keys: &mut Vec<u32>) -> Result<Vec<Made>, Rejected> {
+    /// Makes all documents of the declaration. `failed` are the rows whose keys got no document, for the index.
+    pub fn documents(&self, paths: &Paths, failed: &mut FailedRows) -> Result<Vec<Made>, Rejected> {
         if paths.is_empty() {
             return Ok(Vec::new());
         }
@@ -86,9 +89,34 @@ impl<'a> Maker<'a> {
         };
         if document.each.is_none() {
             let files = paths.render(self, None).map_err(Rejected::plain)?;
-            return Ok(vec![self.one(shape, &checker, &spool_dir, None, files)?]);
+            let made = match self.without_failed(failed) {
+                None => self.one(shape, self.rows(), &checker, &spool_dir, None, files)?,
+                Some(inputs) => {
+                    let indexes = shape.build_indexes(&inputs);
+                    self.one(shape, (&inputs, &indexes), &checker, &spool_dir, None, files)?
+                }
+            };
+            return Ok(vec![made]);
         }
-        self.fan_out(shape, &checker, &spool_dir, paths, failed_keys)
+        self.fan_out(shape, &checker, &spool_dir, paths, failed)
+    }
+
+    fn rows(&self) -> (&'a [Input], &'a [Index]) {
+        (&self.prepared.inputs, &self.prepared.indexes[self.number])
+    }
+
+    /// What `index_of` sees when some documents were left out: all rows but those of their keys.
+    fn without_failed(&self, failed: &FailedRows) -> Option<Vec<Input>> {
+        let (table, rows) = failed.get(&self.document().index_of.as_ref()?.value)?;
+        let inputs = self.prepared.inputs.iter().enumerate();
+        inputs
+            .map(|(i, input)| match input {
+                Input::Table(all) if i == *table => Some(Input::Table(all.without(rows))),
+                Input::Table(all) => Some(Input::Table(all.clone())),
+                // Only an export with a single document streams, and that one is no index.
+                Input::Stream { .. } => None,
+            })
+            .collect()
     }
 
     fn fan_out(
@@ -97,13 +125,13 @@ impl<'a> Maker<'a> {
         checker: &Checker,
         spool_dir: &PathBuf,
         paths: &Paths,
-        failed_keys: &mut Vec<u32>,
+        failed: &mut FailedRows,
     ) -> Result<Vec<Made>, Rejected> {
         let mut findings = Vec::new();
         let Some((table, column)) = super::export::fan_out(self.document(), &self.prepared.scope, &mut findings) else {
             return Err(Rejected::plain("the fan-out's query or column does not exist"));
         };
-        let crate::shape::Input::Table(rows) = &self.prepared.inputs[table] else {
+        let Input::Table(rows) = &self.prepared.inputs[table] else {
             return Err(Rejected::plain("a fan-out's rows have to be collected"));
         };
         let index = Index::build(rows, vec![column]);
@@ -117,12 +145,12 @@ impl<'a> Maker<'a> {
             let one = paths
                 .render(self, text.as_deref())
                 .map_err(|reason| Rejected::plain(format!("the key `{}`: {reason}", text.as_deref().unwrap_or("null"))))
-                .and_then(|files| self.one(shape, checker, spool_dir, Some(key), files));
+                .and_then(|files| self.one(shape, self.rows(), checker, spool_dir, Some(key), files));
             match one {
                 Ok(one) => made.push(one),
                 Err(rejected) => {
                     failures.push(rejected);
-                    failed_keys.extend(key.rows);
+                    failed.entry(self.document().name.clone()).or_insert((table, Vec::new())).1.extend(key.rows);
                 }
             }
         }
@@ -158,6 +186,7 @@ impl<'a> Maker<'a> {
     fn one(
         &self,
         shape: &CompiledShape,
+        (inputs, indexes): (&[Input], &[Index]),
         checker: &Checker,
         spool_dir: &PathBuf,
         key: Option<KeyRows<'_>>,
@@ -165,9 +194,7 @@ impl<'a> Maker<'a> {
     ) -> Result<Made, Rejected> {
         let path = files.first().map_or_else(String::new, |f| f.path.clone());
         let mut sink = checker.sink(Encoder::new(Spool::new(spool_dir)));
-        shape
-            .run(&self.prepared.inputs, &self.prepared.indexes[self.number], key, &mut sink)
-            .map_err(|error| self.cannot_be_made(shape, error, &path))?;
+        shape.run(inputs, indexes, key, &mut sink).map_err(|error| self.cannot_be_made(shape, error, &path))?;
         let Checked { spooled, findings, counts, doc } =
             sink.finish().map_err(|error| self.cannot_be_made(shape, RunError::Sink(error), &path))?;
         let mut reports: Vec<FindingReport> = findings.iter().map(|f| self.report(shape, f, &path)).collect();

@@ -338,11 +338,11 @@ fn make(
 ) -> Result<MadeAll, Rejected> {
     let mut all = MadeAll { artifacts: Vec::new(), warnings: Vec::new(), bytes: 0 };
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
-    let mut failed_keys = Vec::new();
+    let mut failed = BTreeMap::new();
     for number in 0..export.documents.len() {
         let maker = Maker { engine, request, export, facts, prepared, number, empty, handle };
         let paths = Paths::compile(&maker)?;
-        for made in maker.documents(&paths, &mut failed_keys)? {
+        for made in maker.documents(&paths, &mut failed)? {
             let Made { body, sha256, len, counts, files, warnings } = made;
             all.bytes += len;
             all.warnings.extend(warnings);

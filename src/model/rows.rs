@@ -117,6 +117,44 @@ impl Column {
         }
     }
 
+    /// The picked rows, in the order of the picks.
+    pub fn take(&self, picks: &[u32]) -> Column {
+        macro_rules! picked {
+            ($v:expr) => {
+                picks.iter().map(|p| $v[*p as usize]).collect()
+            };
+        }
+        let data = match &self.data {
+            Data::Bool(v) => Data::Bool(picked!(v)),
+            Data::Int64(v) => Data::Int64(picked!(v)),
+            Data::Float64(v) => Data::Float64(picked!(v)),
+            Data::Decimal { scale, values } => Data::Decimal { scale: *scale, values: picked!(values) },
+            Data::Str(v) => {
+                let mut texts = StrColumn::with_capacity(picks.len());
+                for p in picks {
+                    texts.push(v.get(*p as usize));
+                }
+                Data::Str(texts)
+            }
+            Data::Date(v) => Data::Date(picked!(v)),
+            Data::Time(v) => Data::Time(picked!(v)),
+            Data::DateTime(v) => Data::DateTime(picked!(v)),
+            Data::Timestamp(v) => Data::Timestamp(picked!(v)),
+            Data::List { offsets, child } => {
+                let mut new_offsets = vec![0u32];
+                let mut inner = Vec::new();
+                for p in picks {
+                    inner.extend(offsets[*p as usize]..offsets[*p as usize + 1]);
+                    new_offsets.push(inner.len() as u32);
+                }
+                Data::List { offsets: new_offsets, child: Box::new(child.take(&inner)) }
+            }
+            Data::Struct(columns) => Data::Struct(columns.iter().map(|c| c.take(picks)).collect()),
+            Data::Null(_) => Data::Null(picks.len()),
+        };
+        Column { data, nulls: self.nulls.as_ref().map(|n| picked!(n)) }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -32,6 +32,14 @@ impl Table {
         self.len += batch.len;
     }
 
+    /// The table without some rows.
+    pub fn without(&self, rows: &[u32]) -> Self {
+        let dropped: std::collections::HashSet<u32> = rows.iter().copied().collect();
+        let kept: Vec<u32> = (0..self.len as u32).filter(|row| !dropped.contains(row)).collect();
+        let columns = self.columns.iter().map(|column| column.take(&kept)).collect();
+        Self { fields: self.fields.clone(), columns, len: kept.len() }
+    }
+
     /// The column's place, compared without case, as SQL does.
     pub fn column(&self, name: &str) -> Option<usize> {
         self.fields.iter().position(|f| f.name.eq_ignore_ascii_case(name))

@@ -205,46 +205,8 @@ unsafe fn list(
         offsets.push(picks.len() as u32);
     }
     let in_order = picks.len() == size && picks.iter().enumerate().all(|(i, p)| i as u32 == *p);
-    let child = if in_order { child } else { take(&child, &picks) };
+    let child = if in_order { child } else { child.take(&picks) };
     Ok(Data::List { offsets, child: Box::new(child) })
-}
-
-/// The picked rows of a column.
-fn take(column: &Column, picks: &[u32]) -> Column {
-    macro_rules! picked {
-        ($v:expr) => {
-            picks.iter().map(|p| $v[*p as usize]).collect()
-        };
-    }
-    let data = match &column.data {
-        Data::Bool(v) => Data::Bool(picked!(v)),
-        Data::Int64(v) => Data::Int64(picked!(v)),
-        Data::Float64(v) => Data::Float64(picked!(v)),
-        Data::Decimal { scale, values } => Data::Decimal { scale: *scale, values: picked!(values) },
-        Data::Str(v) => {
-            let mut texts = StrColumn::with_capacity(picks.len());
-            for p in picks {
-                texts.push(v.get(*p as usize));
-            }
-            Data::Str(texts)
-        }
-        Data::Date(v) => Data::Date(picked!(v)),
-        Data::Time(v) => Data::Time(picked!(v)),
-        Data::DateTime(v) => Data::DateTime(picked!(v)),
-        Data::Timestamp(v) => Data::Timestamp(picked!(v)),
-        Data::List { offsets, child } => {
-            let mut new_offsets = vec![0u32];
-            let mut inner = Vec::new();
-            for p in picks {
-                inner.extend(offsets[*p as usize]..offsets[*p as usize + 1]);
-                new_offsets.push(inner.len() as u32);
-            }
-            Data::List { offsets: new_offsets, child: Box::new(take(child, &inner)) }
-        }
-        Data::Struct(columns) => Data::Struct(columns.iter().map(|c| take(c, picks)).collect()),
-        Data::Null(_) => Data::Null(picks.len()),
-    };
-    Column { data, nulls: column.nulls.as_ref().map(|n| picked!(n)) }
 }
 
 fn int64(values: impl Iterator<Item = i128>, is_null: impl Fn(usize) -> bool) -> Result<Data, WarehouseError> {
