@@ -119,7 +119,7 @@ impl Loader<'_> {
             Some((text, span))
         };
         let Some(mut export) = decode::export(&node, path, &mut read_sql, findings) else { return };
-        export.config_hash = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        export.config_hash = crate::model::hex::hex(&hash.finalize());
         if let Some(first) = project.exports.iter().find(|e| e.name.value == export.name.value) {
             findings.push(
                 Diagnostic::error(

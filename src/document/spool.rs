@@ -3,6 +3,7 @@
 //! A big document is hashed and written by a second thread, so that shaping goes on meanwhile. The file is removed
 //! when nobody holds it any more, also when the document was given up half-way.
 
+use crate::model::hex::hex;
 use crate::ports::store::{Body, SpoolFile};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -164,16 +165,6 @@ fn drain(
         }
     }
     Ok((spool, hex(&hash.finalize())))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for b in bytes {
-        text.push(DIGITS[usize::from(b >> 4)] as char);
-        text.push(DIGITS[usize::from(b & 15)] as char);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -75,6 +75,20 @@ fn bad(text: &str) -> String {
     format!("`{text}` is no date: write YYYY-MM-DD, today, yesterday, tomorrow or today-7d")
 }
 
+/// A day of the proleptic Gregorian calendar; algorithm `civil_from_days` of Howard Hinnant's "chrono-Compatible Low-Level Date
+/// Algorithms".
+pub fn civil(days: i32) -> (i64, u32, u32) {
+    let z = i64::from(days) + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = (doy - (153 * mp + 2) / 5 + 1) as u32;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 } as u32;
+    (yoe + era * 400 + i64::from(month <= 2), month, day)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

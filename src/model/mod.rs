@@ -2,6 +2,7 @@
 
 pub mod dates;
 pub mod facts;
+pub mod hex;
 pub mod report;
 pub mod request;
 pub mod rows;

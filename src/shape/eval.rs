@@ -45,7 +45,7 @@ impl Expr {
                 let left = a.eval(ctx, frame)?;
                 if left.truthy() { left } else { b.eval(ctx, frame)? }
             }
-            Expr::Binary(op, a, b) => binary(*op, &a.eval(ctx, frame)?, &b.eval(ctx, frame)?, ctx)?,
+            Expr::Binary(op, a, b) => binary(*op, &a.eval(ctx, frame)?, &b.eval(ctx, frame)?)?,
             Expr::If(condition, then, otherwise) => {
                 if condition.eval(ctx, frame)?.truthy() {
                     then.eval(ctx, frame)?
@@ -157,7 +157,7 @@ fn negate(value: Val<'_>) -> Result<Val<'_>, EvalError> {
 }
 
 /// `a op b`: NULL goes through arithmetic, comparisons of order with NULL are false.
-pub fn binary<'a>(op: Op, a: &Val<'a>, b: &Val<'a>, ctx: &Ctx<'a>) -> Result<Val<'a>, EvalError> {
+pub fn binary<'a>(op: Op, a: &Val<'a>, b: &Val<'a>) -> Result<Val<'a>, EvalError> {
     Ok(match op {
         Op::Eq => Val::Bool(a.same_key(b)),
         Op::Ne => Val::Bool(!a.same_key(b)),
@@ -165,8 +165,8 @@ pub fn binary<'a>(op: Op, a: &Val<'a>, b: &Val<'a>, ctx: &Ctx<'a>) -> Result<Val
         Op::Le => Val::Bool(matches!(ordered(a, b)?, Some(Ordering::Less | Ordering::Equal))),
         Op::Gt => Val::Bool(ordered(a, b)? == Some(Ordering::Greater)),
         Op::Ge => Val::Bool(matches!(ordered(a, b)?, Some(Ordering::Greater | Ordering::Equal))),
-        Op::In => Val::Bool(contains(b, a, ctx)?),
-        Op::NotIn => Val::Bool(!contains(b, a, ctx)?),
+        Op::In => Val::Bool(contains(b, a)?),
+        Op::NotIn => Val::Bool(!contains(b, a)?),
         Op::Concat => {
             if a.is_null() || b.is_null() {
                 Val::Null
@@ -190,11 +190,11 @@ fn ordered(a: &Val<'_>, b: &Val<'_>) -> Result<Option<Ordering>, EvalError> {
     }
 }
 
-fn contains<'a>(whole: &Val<'a>, part: &Val<'a>, ctx: &Ctx<'a>) -> Result<bool, EvalError> {
+fn contains<'a>(whole: &Val<'a>, part: &Val<'a>) -> Result<bool, EvalError> {
     match whole {
         Val::Str(text) => Ok(!part.is_null() && text.contains(part.text().as_ref())),
         Val::Dict(entries) => Ok(entries.iter().any(|(k, _)| k.same_key(part))),
-        other => Ok(filters::items(other, ctx)?.iter().any(|i| i.same_key(part))),
+        other => Ok(filters::items(other)?.iter().any(|i| i.same_key(part))),
     }
 }
 

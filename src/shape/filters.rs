@@ -107,13 +107,13 @@ pub fn check(test: Test, value: &Val<'_>, args: &[Val<'_>]) -> Result<bool, Eval
         Test::False => matches!(value, Val::Bool(false)),
         Test::Compare(op) => {
             let Some(other) = args.first() else { return Err("this test needs a value to compare with".into()) };
-            binary(op, value, other, &Ctx::nothing())?.truthy()
+            binary(op, value, other)?.truthy()
         }
     })
 }
 
 /// The items of a list, rows or JSON array; nothing has none.
-pub fn items<'a>(value: &Val<'a>, _ctx: &Ctx<'a>) -> Result<Vec<Val<'a>>, EvalError> {
+pub fn items<'a>(value: &Val<'a>) -> Result<Vec<Val<'a>>, EvalError> {
     Ok(match value {
         Val::Null => Vec::new(),
         Val::List(items) => items.to_vec(),
@@ -129,7 +129,7 @@ pub fn items<'a>(value: &Val<'a>, _ctx: &Ctx<'a>) -> Result<Vec<Val<'a>>, EvalEr
 
 /// The items, or a column of them where the filter got one.
 fn column<'a>(value: &Val<'a>, args: &[Val<'a>], ctx: &Ctx<'a>) -> Result<Vec<Val<'a>>, EvalError> {
-    let items = items(value, ctx)?;
+    let items = items(value)?;
     match args.first() {
         None => Ok(items),
         Some(name) => items.iter().map(|i| attribute(i, &name.text(), ctx)).collect(),
@@ -151,20 +151,20 @@ pub fn apply<'a>(filter: Filter, value: Val<'a>, args: &[Val<'a>], ctx: &Ctx<'a>
             Val::Str(s) => Val::Int(s.chars().count() as i64),
             Val::Rows(rows) => Val::Int(rows.len() as i64),
             Val::Dict(entries) => Val::Int(entries.len() as i64),
-            other => Val::Int(items(other, ctx)?.len() as i64),
+            other => Val::Int(items(other)?.len() as i64),
         },
         Count => match args {
             [] => return apply(Length, value, args, ctx),
             _ => Val::Int(column(&value, args, ctx)?.iter().filter(|v| !v.is_null()).count() as i64),
         },
         Sum => sum(&column(&value, args, ctx)?)?,
-        Avg => average(&column(&value, args, ctx)?, ctx)?,
+        Avg => average(&column(&value, args, ctx)?)?,
         Min => extreme(column(&value, args, ctx)?, Ordering::Less),
         Max => extreme(column(&value, args, ctx)?, Ordering::Greater),
         Map => list(column(&value, args, ctx)?),
         SelectAttr | RejectAttr => {
             let mut kept = Vec::new();
-            for item in items(&value, ctx)? {
+            for item in items(&value)? {
                 let cell = attribute(&item, &args[0].text(), ctx)?;
                 let holds = match args.get(1) {
                     None => cell.truthy(),
@@ -179,12 +179,12 @@ pub fn apply<'a>(filter: Filter, value: Val<'a>, args: &[Val<'a>], ctx: &Ctx<'a>
             }
             list(kept)
         }
-        First => items(&value, ctx)?.into_iter().next().unwrap_or(Val::Null),
-        Last => items(&value, ctx)?.into_iter().next_back().unwrap_or(Val::Null),
-        List => list(items(&value, ctx)?),
-        Reverse => list(items(&value, ctx)?.into_iter().rev().collect()),
+        First => items(&value)?.into_iter().next().unwrap_or(Val::Null),
+        Last => items(&value)?.into_iter().next_back().unwrap_or(Val::Null),
+        List => list(items(&value)?),
+        Reverse => list(items(&value)?.into_iter().rev().collect()),
         Sort => {
-            let mut found = items(&value, ctx)?;
+            let mut found = items(&value)?;
             let keys = column(&value, args, ctx)?;
             let mut order: Vec<usize> = (0..found.len()).collect();
             order.sort_by(|a, b| nulls_last(&keys[*a], &keys[*b]));
@@ -199,12 +199,12 @@ pub fn apply<'a>(filter: Filter, value: Val<'a>, args: &[Val<'a>], ctx: &Ctx<'a>
                     kept.push(i);
                 }
             }
-            let found = items(&value, ctx)?;
+            let found = items(&value)?;
             list(kept.into_iter().map(|i| found[i].clone()).collect())
         }
         Join => {
             let separator = args.first().map(|a| a.text().into_owned()).unwrap_or_default();
-            let parts: Vec<_> = items(&value, ctx)?.iter().map(|i| i.text().into_owned()).collect();
+            let parts: Vec<_> = items(&value)?.iter().map(|i| i.text().into_owned()).collect();
             text(parts.join(&separator))
         }
         Json => parse_json(&value)?,
@@ -255,7 +255,7 @@ pub fn apply<'a>(filter: Filter, value: Val<'a>, args: &[Val<'a>], ctx: &Ctx<'a>
         }
         Fixed => text(fixed(&value, digits(args, 0)?)?),
         Percent => {
-            let hundred = binary(Op::Mul, &number(&value)?, &Val::Int(100), ctx)?;
+            let hundred = binary(Op::Mul, &number(&value)?, &Val::Int(100))?;
             text(fixed(&hundred, if args.is_empty() { 1 } else { digits(args, 0)? })? + "%")
         }
         Plural => {
@@ -282,18 +282,18 @@ pub fn nulls_last(a: &Val<'_>, b: &Val<'_>) -> Ordering {
 fn sum<'a>(values: &[Val<'a>]) -> Result<Val<'a>, EvalError> {
     let mut total = Val::Int(0);
     for value in values.iter().filter(|v| !v.is_null()) {
-        total = binary(Op::Add, &total, value, &Ctx::nothing())?;
+        total = binary(Op::Add, &total, value)?;
     }
     Ok(total)
 }
 
 /// The mean of what is there; of nothing it is nothing.
-fn average<'a>(values: &[Val<'a>], _ctx: &Ctx<'a>) -> Result<Val<'a>, EvalError> {
+fn average<'a>(values: &[Val<'a>]) -> Result<Val<'a>, EvalError> {
     let count = values.iter().filter(|v| !v.is_null()).count() as i64;
     if count == 0 {
         return Ok(Val::Null);
     }
-    binary(Op::Div, &sum(values)?, &Val::Int(count), &Ctx::nothing())
+    binary(Op::Div, &sum(values)?, &Val::Int(count))
 }
 
 fn extreme<'a>(values: Vec<Val<'a>>, wanted: Ordering) -> Val<'a> {

@@ -439,7 +439,7 @@ impl<S: Sink> Runner<'_, S> {
         match &source.base {
             Base::Items(expr) => {
                 let value = eval(expr, at, ctx, frame)?;
-                let mut found = items(&value, ctx).map_err(|message| RunError::Eval { message, at })?;
+                let mut found = items(&value).map_err(|message| RunError::Eval { message, at })?;
                 found.truncate(source.limit);
                 let len = found.len() as u32;
                 for (i, item) in found.into_iter().enumerate() {

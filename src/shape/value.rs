@@ -2,6 +2,7 @@
 
 use super::run::RowSet;
 use super::table::Fx;
+pub use crate::model::dates::civil;
 use crate::model::types::StructField;
 use crate::model::{Column, Data, Type, Value};
 use std::borrow::Cow;
@@ -327,20 +328,6 @@ pub fn float_text(value: f64) -> String {
 pub fn days_of(date: jiff::civil::Date) -> i32 {
     let epoch = jiff::civil::date(1970, 1, 1);
     date.since(epoch).map_or(0, |span| span.get_days())
-}
-
-/// A day of the proleptic Gregorian calendar; algorithm `civil_from_days` of Howard Hinnant's "chrono-Compatible Low-Level Date
-/// Algorithms".
-pub fn civil(days: i32) -> (i64, u32, u32) {
-    let z = i64::from(days) + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = (doy - (153 * mp + 2) / 5 + 1) as u32;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 } as u32;
-    (yoe + era * 400 + i64::from(month <= 2), month, day)
 }
 
 /// `YYYY-MM-DD` of a four-digit year without an allocation: documents hold very many dates.

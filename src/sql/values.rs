@@ -33,15 +33,8 @@ pub fn days(date: civil::Date) -> i32 {
 
 /// Year, month, day of a day number.
 pub fn civil_of(days: i32) -> (i64, i64, i64) {
-    let z = i64::from(days) + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let d = doy - (153 * mp + 2) / 5 + 1;
-    let m = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + i64::from(m <= 2), m, d)
+    let (year, month, day) = crate::model::dates::civil(days);
+    (year, i64::from(month), i64::from(day))
 }
 
 /// A day number within 0001-01-01 … 9999-12-31.

@@ -6,7 +6,7 @@
 use super::locks::{open_lock, wait_for};
 use super::record::{Identity, size_of};
 use super::tree::Call;
-use crate::adapters::hex;
+use crate::model::hex::hex;
 use crate::ports::store::{Body, StoreError};
 use rustix::fs::{Stat, fdatasync, fstat};
 use sha2::{Digest, Sha256};
