@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Imports go one way: `model` and `diagnostics` know nobody; `config`, `sql`, `shape`, `document` are pure; `ports` says what
-//! the outside must do, `adapters` do it, `state` and `engine` use the ports, `cli` joins everything.
+//! the outside must do, `adapters` do it, `state` and `engine` use the ports, `service` has
+//! the loops that turn messages and clock ticks into requests, `cli` joins everything.
 
 pub mod adapters;
 pub mod cli;
@@ -19,6 +20,7 @@ pub mod document;
 pub mod engine;
 pub mod model;
 pub mod ports;
+pub mod service;
 pub mod shape;
 pub mod sql;
 pub mod state;

@@ -306,6 +306,8 @@ pub fn generated_schemas() -> Vec<(&'static str, String)> {
     [
         ("schemas/phase6/publishing.schema.json", PUBLISHING.document_schema("phase6_publishing.yaml")),
         ("schemas/phase6/export.schema.json", EXPORT.document_schema("exports/<name>.yaml")),
+        ("schemas/phase6/messages/export-trigger.schema.json", crate::model::message::trigger_schema()),
+        ("schemas/phase6/messages/export-complete.schema.json", crate::model::completion::completion_schema()),
     ]
     .into_iter()
     .map(|(path, schema)| (path, format!("{schema:#}\n")))

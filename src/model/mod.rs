@@ -1,8 +1,10 @@
 //! Plain values: types, rows, statements. No I/O, no async.
 
+pub mod completion;
 pub mod dates;
 pub mod facts;
 pub mod hex;
+pub mod message;
 pub mod report;
 pub mod request;
 pub mod rows;

@@ -62,7 +62,7 @@ pub enum FailureClass {
 }
 
 /// One export's part.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExportReport {
     pub export: String,
     pub status: Status,
@@ -87,7 +87,7 @@ pub struct ExportReport {
     pub times: Times,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindingReport {
     pub rule: String,
     pub message: String,
@@ -124,7 +124,7 @@ pub struct ObjectReport {
 }
 
 /// Milliseconds of each step.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Copy, Default, Serialize, Deserialize)]
 pub struct Times {
     pub query_ms: f64,
     /// Shape, contract, guards and writing, which are one pass.

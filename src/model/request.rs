@@ -36,4 +36,12 @@ pub struct Cause {
 pub enum CauseKind {
     Command,
     Backfill,
+    /// A message on the trigger topic.
+    Message,
+    /// A tick of a job.
+    Schedule,
+    /// An operator tries the failed exports of a run again.
+    Retry,
+    /// `POST /v1/runs`.
+    Http,
 }

@@ -9,12 +9,18 @@
 //! claims/<name>.json                  who may work on something, and until when
 //! quarantine/<export>/<run>/<path>    a rejected document, and beside it why
 //! backfills/<id>/<export>/<date>.json one finished day
+//! requests/<run>.json                 what the service was asked for, and how far it came
+//! decisions/<id>.json                 a gate's verdict; accepted/<trigger>/<cause>.json finds the first
+//! dead-letters/<id>.json              a message that cannot be worked; its body in dead-letter-bodies/<id>
 //! ```
 
 pub mod backfill;
 pub mod claims;
+pub mod dead_letters;
+pub mod decisions;
 pub mod quarantine;
 pub mod releases;
+pub mod requests;
 pub mod runs;
 
 use crate::ports::store::{Body, Condition, ObjectStore, PutOptions, StoreError, StoreErrorKind, Version};

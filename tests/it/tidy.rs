@@ -14,8 +14,24 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ports", &["model"]),
     ("state", &["model", "ports"]),
     ("engine", &["model", "diagnostics", "config", "sql", "shape", "document", "ports", "state"]),
+    ("service", &["model", "diagnostics", "config", "shape", "document", "ports", "state", "engine"]),
     ("adapters", &["model", "config", "sql", "ports"]),
-    ("cli", &["model", "diagnostics", "config", "sql", "shape", "document", "ports", "state", "engine", "adapters"]),
+    (
+        "cli",
+        &[
+            "model",
+            "diagnostics",
+            "config",
+            "sql",
+            "shape",
+            "document",
+            "ports",
+            "state",
+            "engine",
+            "service",
+            "adapters",
+        ],
+    ),
 ];
 
 fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
