@@ -176,7 +176,7 @@ const EXPORT_FIELDS: &[Field] = &[
     req!("description", Text, "What the document is for"),
     opt!("selected_by", OneOf(&["players"]), "The message field and option that select this export without naming it"),
     opt!("params", Map(&Either(&[Text, Kind::Object(&PARAM)])), "The parameters by name: a type, or {type, default}"),
-    opt!("timeout", Kind::Form(&DURATION), "How long it may take; 9m if absent"),
+    opt!("timeout", Kind::Form(&DURATION), "How long it may ask and shape before it is stopped; 9m if absent"),
     opt!("ready", List(&Kind::Object(&READY)), "Conditions for running; not ready is not a failure"),
     opt!("queries", Map(&Kind::Object(&QUERY)), "The queries by name"),
     opt!("sql", Text, "The only query, called `rows`"),
@@ -217,13 +217,21 @@ static PARAM: Object = Object {
 };
 
 static READY: Object = Object {
-    doc: "A condition for running.",
+    doc: "A condition for running, asked before everything else.",
     fields: &[
-        opt!("query", Text, "The query that it looks at"),
-        req!("if", Text, "An expression"),
+        opt!(
+            "query",
+            Text,
+            "A query of this export, asked first; if no document reads it, it is this condition's alone"
+        ),
+        req!(
+            "if",
+            Text,
+            "An expression. `ready.rows` is how many rows the query gave, `ready.COLUMN` (also `row.COLUMN`) a column of its first row; it may use parameters, `today`, `now` and `vars` too",
+        ),
         req!("else", Text, "The reason when it does not hold"),
         opt!("retry_every", Kind::Form(&DURATION), "How long to wait before asking again"),
-        opt!("give_up_after", Kind::Form(&DURATION), "When waiting ends"),
+        opt!("give_up_after", Kind::Form(&DURATION), "When waiting ends, counted from the cause's time"),
     ],
 };
 
@@ -233,7 +241,7 @@ static QUERY: Object = Object {
         opt!("sql", Text, "GoogleSQL with {{ values }}"),
         opt!("sql_file", Text, "A file below exports/"),
         opt!("optional", Bool, "Whether a failure is replaced by the default rows"),
-        opt!("default", Any, "The rows that replace a failure: a list"),
+        opt!("default", Any, "The rows that replace a failure: a list of maps, held against the query's columns"),
         opt!("max_bytes_billed", Kind::Form(&SIZE), "What it may read at the most"),
     ],
 };

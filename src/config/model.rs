@@ -123,7 +123,7 @@ pub struct Export {
     pub on_empty: OnEmpty,
     pub timeout: Option<Duration>,
     pub freshness: Option<Node>,
-    pub ready: Vec<Node>,
+    pub ready: Vec<ReadyDecl>,
     pub tests: Vec<Node>,
 }
 
@@ -133,6 +133,18 @@ pub struct ParamDecl {
     pub name: Spanned<String>,
     pub ty: Type,
     pub default: Option<Value>,
+}
+
+/// A condition for running: `{query, if, else, retry_every, give_up_after}`.
+#[derive(Debug, Clone)]
+pub struct ReadyDecl {
+    /// The query whose first row the condition sees; none where it looks at the request alone.
+    pub query: Option<Spanned<String>>,
+    pub condition: Node,
+    /// What is said when it does not hold.
+    pub otherwise: String,
+    pub retry_every: Option<Duration>,
+    pub give_up_after: Option<Duration>,
 }
 
 /// One named query.

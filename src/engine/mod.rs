@@ -1,6 +1,7 @@
 //! The way of one request: `plan` (what, for which day), then for each export `export::run`: render, query, shape, check, publish.
 
 pub mod checks;
+pub mod defaults;
 pub mod documents;
 pub mod export;
 pub mod facts;
@@ -9,6 +10,7 @@ pub mod inputs;
 pub mod invariants;
 pub mod paths;
 pub mod publish;
+pub mod ready;
 pub mod release;
 pub mod request;
 pub mod watermark;
@@ -21,3 +23,5 @@ mod crash;
 mod simulation;
 #[cfg(test)]
 mod speed;
+#[cfg(test)]
+mod stopping;

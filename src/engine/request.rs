@@ -63,6 +63,9 @@ fn one(engine: &Engine, request: &ExportRequest, name: &str, handle: &Handle) ->
     if INTERRUPTED.load(Ordering::Relaxed) {
         return ExportReport { reason: Some("the run was interrupted before it began".into()), ..empty_report(name) };
     }
+    if let Some(reason) = engine.cancel.reason() {
+        return ExportReport { reason: Some(reason), ..empty_report(name) };
+    }
     match engine.project.exports.iter().find(|e| e.name.value == name) {
         Some(export) => run_export(engine, request, export, handle),
         None => ExportReport {

@@ -59,6 +59,8 @@ pub enum FailureClass {
     Permanent,
     /// An outside system was not available.
     Transient,
+    /// The data is not there yet: to be tried again, with delay, until a deadline.
+    NotReady,
 }
 
 /// One export's part.
@@ -71,6 +73,12 @@ pub struct ExportReport {
     pub reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<FailureClass>,
+    /// Not ready: how long to wait before asking again, where the export says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// Not ready: when waiting ends, counted from the cause's time, where the export says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub give_up_after_ms: Option<u64>,
     /// Findings of the contract and the guards, warnings of optional queries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingReport>,
