@@ -115,7 +115,7 @@ pub struct Export {
     pub selected_by: Option<String>,
     /// The file's path below the project's root.
     pub file: PathBuf,
-    /// Hex SHA-256 over the text of the export's file and of every file it includes.
+    /// Hex SHA-256 over the export's file, its SQL files and what they include, and its contracts (`hash`).
     pub config_hash: String,
     pub params: Vec<ParamDecl>,
     pub queries: Vec<Query>,
