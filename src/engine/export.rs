@@ -481,7 +481,11 @@ fn publish(
         report.reason = Some("no document is due: undated ones were left alone, or there was no key".to_owned());
         return Ok(());
     }
-    let info = ReleaseInfo { export: export.name.value.clone(), run_key: None, data_date: Some(intent.target_date) };
+    let info = ReleaseInfo {
+        export: export.name.value.clone(),
+        data_date: Some(intent.target_date),
+        ..ReleaseInfo::default()
+    };
     let published = handle.block_on(publish_release(
         &engine.store,
         &engine.state,

@@ -6,6 +6,7 @@ pub mod documents;
 pub mod export;
 pub mod facts;
 pub mod fan_out;
+pub mod history;
 pub mod inputs;
 pub mod invariants;
 pub mod paths;
@@ -13,6 +14,7 @@ pub mod publish;
 pub mod ready;
 pub mod release;
 pub mod request;
+pub mod rollback;
 pub mod watermark;
 
 pub use request::run;

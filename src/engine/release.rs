@@ -7,18 +7,20 @@
 use super::fan_out::fan_out;
 use super::publish::{Artifact, ArtifactKind, Intent, Outcome, Patience, PublishError, Retry, publish_object};
 use crate::ports::store::ObjectStore;
-use crate::state::releases::{Committed, Release, ReleasedObject, ReleasedOutcome};
+use crate::state::releases::{Committed, Release, ReleasedObject, ReleasedOutcome, Rollback};
 use crate::state::{State, StateError};
 use jiff::civil::Date;
 use std::fmt;
 use std::sync::Arc;
 
 /// What belongs to the release besides its objects.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ReleaseInfo {
     pub export: String,
     pub run_key: Option<String>,
     pub data_date: Option<Date>,
+    /// The release goes back to an earlier one.
+    pub rollback: Option<Rollback>,
 }
 
 /// How to go about it.
@@ -168,6 +170,7 @@ fn describe(artifacts: &[Artifact], outcomes: &[Outcome], intent: &Intent, info:
         path: artifact.path.clone(),
         document: artifact.document.clone(),
         kind: artifact.kind.as_str().to_owned(),
+        dated: Some(artifact.dated),
         outcome: match outcome {
             Outcome::Written { .. } => ReleasedOutcome::Written,
             Outcome::Unchanged { .. } => ReleasedOutcome::Unchanged,
@@ -189,6 +192,7 @@ fn describe(artifacts: &[Artifact], outcomes: &[Outcome], intent: &Intent, info:
         data_date: info.data_date,
         config_hash: intent.config_hash.clone(),
         objects: objects.collect(),
+        rollback: info.rollback.clone(),
     }
 }
 
@@ -225,7 +229,7 @@ mod tests {
             config_hash: "c".into(),
             force: false,
         };
-        (intent, ReleaseInfo { export: "e".into(), run_key: None, data_date: None })
+        (intent, ReleaseInfo { export: "e".into(), ..ReleaseInfo::default() })
     }
 
     fn documents(day: &str) -> Vec<Artifact> {

@@ -1,7 +1,7 @@
 //! Only compiled for tests: `#[cfg(test)]`.
 
 use super::claims::Claim;
-use super::releases::{Committed, Release, ReleasedObject, ReleasedOutcome};
+use super::releases::{Committed, Release, ReleasedObject, ReleasedOutcome, Rollback};
 use super::runs::{RunRecord, RunStatus};
 use super::*;
 use crate::adapters::directory::DirectoryStore;
@@ -30,6 +30,7 @@ fn release(run: &str, date: &str) -> Release {
             path: format!("e/{date}.json"),
             document: "e".into(),
             kind: "dated".into(),
+            dated: None,
             outcome: ReleasedOutcome::Written,
             generation: 1,
             sha256: "s".into(),
@@ -37,6 +38,7 @@ fn release(run: &str, date: &str) -> Release {
             schema: None,
             counts: [("games[]".to_owned(), 8)].into(),
         }],
+        rollback: None,
     }
 }
 
@@ -75,6 +77,12 @@ async fn releases_are_found_by_date_and_document() {
     assert!(object.is_some());
     assert_eq!(state.last_object("e", date, "other", None).await.unwrap(), None);
     assert_eq!(state.all_releases("e").await.unwrap().len(), 3);
+    // What was rolled back is no longer compared with.
+    let rollback = Rollback { rollback_of: "r2".into(), restores: "r1".into(), undoes: vec!["r2".into()] };
+    let back = Release { rollback: Some(rollback), objects: Vec::new(), ..release("r4", "2025-12-12") };
+    state.record_release(&back).await.unwrap();
+    assert_eq!(state.last_object("e", date, "e", None).await.unwrap().unwrap().path, "e/2025-12-10.json");
+    assert_eq!(state.release("e", &state.release_history("e").await.unwrap()[0]).await.unwrap(), Some(back));
     assert_eq!(state.release_history("none").await.unwrap(), []);
 }
 
