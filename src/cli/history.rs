@@ -49,8 +49,8 @@ fn human(export: &str, entries: &[Entry]) -> String {
         if o.superseded > 0 {
             let _ = write!(line, ", {} superseded", o.superseded);
         }
-        if entry.deleted > 0 {
-            let _ = write!(line, ", {} deleted", entry.deleted);
+        if o.deleted > 0 {
+            let _ = write!(line, ", {} deleted", o.deleted);
         }
         match entry.standing {
             Standing::Current => line.push_str("  current"),

@@ -359,7 +359,20 @@ fn document(name: String, node: &Node, findings: &mut Vec<Diagnostic>) -> Option
         schema: spanned(node, "schema"),
         guards: items(node.get("guards")).to_vec(),
         failure_budget_pct: budget,
+        delete_vanished: delete_vanished(node, findings),
     })
+}
+
+/// `vanished: delete`, which only a fan-out can say.
+fn delete_vanished(node: &Node, findings: &mut Vec<Diagnostic>) -> bool {
+    let Some(vanished) = node.get("vanished") else { return false };
+    if node.get("each").is_none() {
+        findings.push(
+            Diagnostic::error("bad-value", "`vanished` speaks of the keys of a fan-out", vanished.span)
+                .help("write `each: QUERY by COLUMN`, or leave it out"),
+        );
+    }
+    vanished.as_str() == Some("delete")
 }
 
 fn file_decl(node: &Node) -> Option<FileDecl> {

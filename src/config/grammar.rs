@@ -189,6 +189,7 @@ const EXPORT_FIELDS: &[Field] = &[
     opt!("schema", Text, "The document's JSON Schema"),
     opt!("guards", List(&Any), "What must hold before publishing"),
     opt!("failure_budget_pct", Number, "Fan-out: how many documents of a hundred may fail"),
+    opt!("vanished", OneOf(VANISHED), "Fan-out: what becomes of objects whose keys are no more; keep if absent"),
     opt!(
         "on_empty",
         Either(&[OneOf(ON_EMPTY), Kind::Object(&ON_EMPTY_WHEN)]),
@@ -197,6 +198,8 @@ const EXPORT_FIELDS: &[Field] = &[
     opt!("freshness", Kind::Object(&FRESHNESS), "How new the document has to be"),
     opt!("tests", List(&Kind::Object(&TEST)), "Rows in, document out"),
 ];
+
+const VANISHED: &[&str] = &["keep", "delete"];
 
 const ON_EMPTY: &[&str] = &["keep", "write", "fail"];
 
@@ -258,6 +261,7 @@ static DOCUMENT: Object = Object {
         opt!("schema", Text, "The document's JSON Schema"),
         opt!("guards", List(&Any), "What must hold before publishing"),
         opt!("failure_budget_pct", Number, "Fan-out: how many documents of a hundred may fail"),
+        opt!("vanished", OneOf(VANISHED), "Fan-out: what becomes of objects whose keys are no more; keep if absent"),
     ],
 };
 

@@ -186,6 +186,8 @@ pub struct DocumentDecl {
     pub guards: Vec<Node>,
     /// Fan-out: how many documents of a hundred may fail before the export fails.
     pub failure_budget_pct: f64,
+    /// Fan-out, `vanished: delete`: undated objects of keys that are no more are deleted.
+    pub delete_vanished: bool,
 }
 
 #[derive(Debug, Clone)]

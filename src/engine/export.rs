@@ -7,6 +7,7 @@ use super::paths::Paths;
 use super::publish::{Artifact, ArtifactKind, Intent, Outcome};
 use super::ready::{self, Asked};
 use super::release::{PublishOptions, ReleaseError, ReleaseInfo, publish_release};
+use super::vanished;
 use crate::config::forms::duration_text;
 use crate::config::{DocumentDecl, Export, OnEmptyDo, Project};
 use crate::diagnostics::{Diagnostic, Sources, render};
@@ -21,7 +22,8 @@ use crate::shape::{CompiledShape, Ctx, Index, Input, Scope};
 use crate::sql::template;
 use crate::state::State;
 use crate::state::quarantine::Rejection;
-use std::collections::BTreeMap;
+use crate::state::releases::ReleasedOutcome;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -203,7 +205,7 @@ fn steps(
         Ok(made) => made,
         Err(rejected) => return Err(reject(engine, request, export, rejected, handle)),
     };
-    report.findings.extend(made.warnings);
+    report.findings.extend(made.warnings.iter().cloned());
     report.bytes = made.bytes;
     let intent = Intent {
         run_id: request.run_id.clone(),
@@ -213,7 +215,7 @@ fn steps(
         force: request.force,
     };
     let clock = Instant::now();
-    let published = publish(engine, export, made.artifacts, &intent, handle, report);
+    let published = publish(engine, export, made, &intent, handle, report);
     report.times.publish_ms = millis(clock);
     published
 }
@@ -397,6 +399,8 @@ fn count_rows(export: &Export, prepared: &Prepared, report: &mut ExportReport) {
 /// Everything that will be published.
 struct MadeAll {
     artifacts: Vec<Artifact>,
+    /// Fan-outs of which some keys got no document.
+    incomplete: BTreeSet<String>,
     warnings: Vec<FindingReport>,
     bytes: u64,
 }
@@ -411,7 +415,7 @@ fn make(
     empty: bool,
     handle: &Handle,
 ) -> Result<MadeAll, Rejected> {
-    let mut all = MadeAll { artifacts: Vec::new(), warnings: Vec::new(), bytes: 0 };
+    let mut all = MadeAll { artifacts: Vec::new(), incomplete: BTreeSet::new(), warnings: Vec::new(), bytes: 0 };
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
     let mut failed = BTreeMap::new();
     for number in 0..export.documents.len() {
@@ -445,6 +449,7 @@ fn make(
             }
         }
     }
+    all.incomplete = failed.into_keys().collect();
     Ok(all)
 }
 
@@ -471,17 +476,23 @@ fn reject(engine: &Engine, request: &ExportRequest, export: &Export, rejected: R
 fn publish(
     engine: &Engine,
     export: &Export,
-    artifacts: Vec<Artifact>,
+    made: MadeAll,
     intent: &Intent,
     handle: &Handle,
     report: &mut ExportReport,
 ) -> Result<(), Failure> {
+    let MadeAll { artifacts, incomplete, .. } = made;
     if artifacts.is_empty() {
         report.status = Status::KeptEmpty;
         report.reason = Some("no document is due: undated ones were left alone, or there was no key".to_owned());
         return Ok(());
     }
+    let name = &export.name.value;
+    let complete = |document: &str| !incomplete.contains(document);
+    let vanished = handle.block_on(vanished::find(&engine.state, name, &export.documents, &artifacts, complete));
+    let vanished = vanished.map_err(|error| release_failure(&error.into()))?;
     let info = ReleaseInfo {
+        vanished,
         export: export.name.value.clone(),
         data_date: Some(intent.target_date),
         ..ReleaseInfo::default()
@@ -516,7 +527,20 @@ fn publish(
             });
         }
     }
-    report.status = if report.objects.written > 0 {
+    let deleted = published.release.objects.iter().filter(|o| o.outcome == ReleasedOutcome::Deleted);
+    for object in deleted {
+        report.objects.deleted += 1;
+        if report.paths.len() < PATHS_SHOWN {
+            report.paths.push(ObjectReport {
+                path: object.path.clone(),
+                outcome: "deleted".to_owned(),
+                generation: Some(object.generation),
+                sha256: object.sha256.clone(),
+                bytes: object.size,
+            });
+        }
+    }
+    report.status = if report.objects.written + report.objects.deleted > 0 {
         Status::Published
     } else if report.objects.unchanged > 0 {
         Status::Unchanged

@@ -19,7 +19,6 @@ pub struct Entry {
     #[serde(flatten)]
     pub rollback: Option<Rollback>,
     pub objects: ObjectCounts,
-    pub deleted: u64,
 }
 
 /// What a release is to the public.
@@ -99,8 +98,8 @@ pub async fn entries(state: &State, export: &str, limit: usize) -> Result<Vec<En
                 written: count(&[ReleasedOutcome::Written]),
                 unchanged: count(&[ReleasedOutcome::Unchanged, ReleasedOutcome::Kept]),
                 superseded: count(&[ReleasedOutcome::Superseded]),
+                deleted: count(&[ReleasedOutcome::Deleted]),
             },
-            deleted: count(&[ReleasedOutcome::Deleted]),
         });
     }
     Ok(entries)

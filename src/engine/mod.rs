@@ -15,6 +15,7 @@ pub mod ready;
 pub mod release;
 pub mod request;
 pub mod rollback;
+pub mod vanished;
 pub mod watermark;
 
 pub use request::run;

@@ -1,11 +1,12 @@
 //! One run's way into the store: all objects of an export, in an order in which nothing points to what is not there yet.
 //!
-//! Dated and per-entity objects, then the index, then aliases, then (when all of that survives a power cut) the release
-//! record. A failed step stops the run there: what came before it in the order is new, what comes after it is as it was,
+//! Dated and per-entity objects, then the index, then aliases, then (when all of that survives a power cut) objects of
+//! entities that are no more go, then the release record. A failed step stops the run there: what came before it in the order is new, what comes after it is as it was,
 //! each object whole, and the content that the previous release names stays readable by its generations.
 
 use super::fan_out::fan_out;
 use super::publish::{Artifact, ArtifactKind, Intent, Outcome, Patience, PublishError, Retry, publish_object};
+use super::vanished::{self, Vanished};
 use crate::ports::store::ObjectStore;
 use crate::state::releases::{Committed, Release, ReleasedObject, ReleasedOutcome, Rollback};
 use crate::state::{State, StateError};
@@ -21,6 +22,8 @@ pub struct ReleaseInfo {
     pub data_date: Option<Date>,
     /// The release goes back to an earlier one.
     pub rollback: Option<Rollback>,
+    /// Objects of entities that are no more, to be deleted when all else is published.
+    pub vanished: Vanished,
 }
 
 /// How to go about it.
@@ -116,8 +119,14 @@ pub async fn publish_release(
     if let Err(error) = flush(store.as_ref(), &options.retry).await {
         return Err(ReleaseError::Object { error, done: outcomes });
     }
+    let deleted = match vanished::delete_all(store.as_ref(), &info.vanished.gone, intent, &options.retry).await {
+        Ok(deleted) => deleted,
+        Err(error) => return Err(ReleaseError::Object { error, done: outcomes }),
+    };
     let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
-    let release = describe(&artifacts, &outcomes, intent, info);
+    let mut release = describe(&artifacts, &outcomes, intent, info);
+    release.objects.extend(deleted);
+    release.objects.extend(info.vanished.unsure.iter().cloned());
     let committed = state.record_release(&release).await?;
     state.flush().await?;
     Ok(Published { release, outcomes, committed })

@@ -118,12 +118,15 @@ pub struct ObjectCounts {
     pub written: u64,
     pub unchanged: u64,
     pub superseded: u64,
+    /// Objects of entities that are no more (`vanished: delete`).
+    #[serde(default)]
+    pub deleted: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectReport {
     pub path: String,
-    /// written, unchanged, superseded
+    /// written, unchanged, superseded, deleted
     pub outcome: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
@@ -162,6 +165,7 @@ impl Totals {
             totals.objects.written += export.objects.written;
             totals.objects.unchanged += export.objects.unchanged;
             totals.objects.superseded += export.objects.superseded;
+            totals.objects.deleted += export.objects.deleted;
             totals.bytes += export.bytes;
         }
         totals

@@ -200,11 +200,32 @@ impl State {
         Ok(None)
     }
 
-    async fn heads_up_to(&self, export: &str, target_date: Date) -> Result<Vec<ReleaseHead>, StateError> {
+    /// The undated objects of a fan-out in the last release that had any, as committed and not rolled back.
+    pub async fn last_entities(&self, export: &str, document: &str) -> Result<Vec<ReleasedObject>, StateError> {
+        for head in self.standing_heads(export).await?.iter().take(LOOK_BACK) {
+            let Some(release) = self.release(export, head).await? else { continue };
+            let own = |o: &ReleasedObject| o.document == document && o.kind == "entity" && o.dated == Some(false);
+            let left = |o: &ReleasedObject| own(o) && o.outcome != ReleasedOutcome::Deleted;
+            let objects: Vec<ReleasedObject> = release.objects.into_iter().filter(left).collect();
+            if !objects.is_empty() {
+                return Ok(objects);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The history without what was rolled back.
+    async fn standing_heads(&self, export: &str) -> Result<Vec<ReleaseHead>, StateError> {
         let mut heads = self.release_history(export).await?;
         let undone: BTreeSet<String> =
             heads.iter().filter_map(|h| h.rollback.as_ref()).flat_map(|r| r.undoes.iter().cloned()).collect();
-        heads.retain(|h| h.target_date <= target_date && !undone.contains(&h.run_id));
+        heads.retain(|h| !undone.contains(&h.run_id));
+        Ok(heads)
+    }
+
+    async fn heads_up_to(&self, export: &str, target_date: Date) -> Result<Vec<ReleaseHead>, StateError> {
+        let mut heads = self.standing_heads(export).await?;
+        heads.retain(|h| h.target_date <= target_date);
         heads.sort_by_key(|h| std::cmp::Reverse((h.target_date, h.as_of)));
         Ok(heads)
     }
