@@ -80,7 +80,11 @@ impl<'a> Maker<'a> {
             .engine
             .store
             .spool_dir()
-            .map_err(|error| Rejected::plain(format!("no place to write documents: {error}")))?;
+            // The store itself is not there; what was asked may be right.
+            .map_err(|error| Rejected {
+                class: FailureClass::Transient,
+                ..Rejected::plain(format!("no place to write documents: {error}"))
+            })?;
         let checker = Checker::compile(self)?;
         let document = self.document();
         let shape = match &self.prepared.empties[self.number] {

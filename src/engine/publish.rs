@@ -193,7 +193,8 @@ impl PublishError {
     /// Trying again later may help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Store(error) => error.kind == StoreErrorKind::Transient,
+            // Somebody has to free space; nobody has to change what was asked.
+            Self::Store(error) => matches!(error.kind, StoreErrorKind::Transient | StoreErrorKind::Full),
             Self::Watermark { .. } => false,
             Self::Contention { .. } => true,
         }

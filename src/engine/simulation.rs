@@ -88,6 +88,10 @@ impl ObjectStore for Recording {
     async fn delete(&self, path: &str, condition: Condition) -> Result<(), StoreError> {
         self.inner.delete(path, condition).await
     }
+    async fn forget(&self, path: &str) -> Result<(), StoreError> {
+        self.inner.forget(path).await
+    }
+
     async fn versions(&self, path: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.inner.versions(path).await
     }

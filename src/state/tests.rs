@@ -59,6 +59,50 @@ fn run(id: &str, status: RunStatus) -> RunRecord {
 }
 
 #[tokio::test]
+async fn old_runs_and_rejected_documents_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = State::new(Arc::new(DirectoryStore::new(dir.path().join("state")).keep_versions(1)));
+    let keep = retention::Keep { runs: 3, quarantined: 2, keys: SignedDuration::from_hours(1) };
+    for n in 0..8 {
+        let id = format!("r{n}");
+        let key = (n % 2 == 0).then(|| format!("key {n}"));
+        state.record_run(&RunRecord { run_key: key, ..run(&id, RunStatus::Failed) }).await.unwrap();
+        let rejection = quarantine::Rejection {
+            export: "e".into(),
+            run_id: id,
+            path: "e/latest.json".into(),
+            at: at("2025-12-12T18:00:00Z"),
+            size: 1,
+            findings: Vec::new(),
+        };
+        state.quarantine(&rejection, &Body::from(b"x".to_vec())).await.unwrap();
+    }
+    let files = || walk(dir.path());
+    // The oldest run's key is still within its term, which ends the search.
+    state.prune("e", at("2025-12-12T18:30:00Z"), keep).await.unwrap();
+    assert_eq!(state.run_ids("e").await.unwrap().len(), 8);
+    let set_aside: Vec<String> = state.quarantined("e").await.unwrap().into_iter().map(|(run, _)| run).collect();
+    assert_eq!(set_aside, ["r7", "r6"]);
+    let before = files();
+    state.prune("e", at("2025-12-12T20:00:00Z"), keep).await.unwrap();
+    assert_eq!(state.run_ids("e").await.unwrap(), ["r7", "r6", "r5"]);
+    assert!(state.run_of_key("key 4").await.unwrap().is_none());
+    assert!(state.run_of_key("key 6").await.unwrap().is_some());
+    // Nothing of them is left: no record, no old version, no empty folder.
+    let left = files();
+    assert!(left < before);
+    state.prune("e", at("2025-12-12T20:00:00Z"), keep).await.unwrap();
+    assert_eq!(files(), left);
+    assert!(!dir.path().join("state/quarantine/e/r0").exists());
+    assert!(!dir.path().join("state.store/objects/quarantine.d/e.d/r0.d").exists());
+}
+
+fn walk(dir: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    entries.map(|p| 1 + if p.is_dir() { walk(&p) } else { 0 }).sum()
+}
+
+#[tokio::test]
 async fn releases_are_found_by_date_and_document() {
     let state = state();
     for (id, date) in [("r1", "2025-12-10"), ("r2", "2025-12-12"), ("r3", "2025-12-01"), ("r3", "2025-12-01")] {
