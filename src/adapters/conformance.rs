@@ -20,6 +20,7 @@ pub async fn run(store: Arc<dyn ObjectStore>) {
     touch_defeats_writers_who_saw_the_old_metadata(s).await;
     list_is_sorted_and_by_prefix(s).await;
     delete_keeps_the_content(s).await;
+    forget_leaves_nothing(s).await;
     missing_objects_are_not_found(s).await;
     a_body_can_be_put_twice(s).await;
     the_hash_is_known_or_computed(s).await;
@@ -202,6 +203,21 @@ async fn delete_keeps_the_content(s: &dyn ObjectStore) {
     assert_eq!(s.get(path, Some(info.generation)).await.unwrap().bytes, b"kept");
     assert_eq!(s.versions(path).await.unwrap(), vec![info]);
     assert_eq!(s.delete(path, Condition::Any).await.unwrap_err().kind, StoreErrorKind::NotFound);
+}
+
+async fn forget_leaves_nothing(s: &dyn ObjectStore) {
+    let path = "forget/deep/a";
+    for text in ["one", "two"] {
+        s.put(path, &body(text), &PutOptions::default()).await.unwrap();
+    }
+    s.put("forget/deep/b", &body("other"), &PutOptions::default()).await.unwrap();
+    s.forget(path).await.unwrap();
+    s.forget(path).await.unwrap();
+    assert_eq!(s.stat(path).await.unwrap(), None);
+    assert!(s.versions(path).await.unwrap().is_empty());
+    assert_eq!(text_of(s, "forget/deep/b").await, "other");
+    s.put(path, &body("again"), &when(Condition::Absent)).await.unwrap();
+    assert_eq!(text_of(s, path).await, "again");
 }
 
 async fn missing_objects_are_not_found(s: &dyn ObjectStore) {

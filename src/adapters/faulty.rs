@@ -122,6 +122,10 @@ impl ObjectStore for Faulty {
         self.around("delete", path, self.inner.delete(path, condition)).await
     }
 
+    async fn forget(&self, path: &str) -> Result<(), StoreError> {
+        self.around("forget", path, self.inner.forget(path)).await
+    }
+
     async fn versions(&self, path: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.around("versions", path, self.inner.versions(path)).await
     }

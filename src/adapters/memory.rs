@@ -144,6 +144,12 @@ impl ObjectStore for MemoryStore {
         }
     }
 
+    async fn forget(&self, path: &str) -> Result<(), StoreError> {
+        self.checked("forget", path)?;
+        self.slots().remove(path);
+        Ok(())
+    }
+
     async fn versions(&self, path: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.checked("versions", path)?;
         Ok(self.slots().get(path).map_or_else(Vec::new, |s| s.versions.iter().map(|(i, _)| i.clone()).collect()))

@@ -99,6 +99,20 @@ pub enum Command {
   phase6 backfill predictions,results --from 2021-10-19 --to 2022-04-09
   phase6 backfill results --from 2025-12-01 --to 2025-12-11 --jobs 2 --restart")]
     Backfill(BackfillArgs),
+    /// List the releases of an export, newest first
+    #[command(after_help = "Examples:
+  phase6 history results
+  phase6 history results --limit 5 --format json")]
+    History(HistoryArgs),
+    /// Make an earlier release public again from its kept generations; asks no query
+    #[command(after_help = "Examples:
+  phase6 rollback best-bets --dry-run             # what the release before the current one would bring back
+  phase6 rollback best-bets
+  phase6 rollback best-bets --to 20251212T180000.123456-4f2a --path best-bets/latest.json
+
+The next run of the same date or a newer one publishes as usual; runs that began before the rollback, and runs of
+an older date, do not replace what it restored.")]
+    Rollback(RollbackArgs),
     /// Check the whole project: configuration, SQL, shapes, schemas; needs no warehouse
     #[command(after_help = "Examples:
   phase6 check
@@ -197,6 +211,28 @@ pub struct BackfillArgs {
     /// Let undated objects take part too
     #[arg(long)]
     pub update_latest: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    pub export: String,
+    /// How many releases are shown
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    pub export: String,
+    /// The run whose release is restored (default: the release before the current one)
+    #[arg(long, value_name = "RUN_ID")]
+    pub to: Option<String>,
+    /// Restores only this object; may be repeated
+    #[arg(long = "path", value_name = "PATH")]
+    pub paths: Vec<String>,
+    /// Shows what would be restored and changes nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// The engine whose SQL is shown.

@@ -179,6 +179,7 @@ fn add(sum: &mut ExportReport, day: ExportReport) {
     sum.objects.written += day.objects.written;
     sum.objects.unchanged += day.objects.unchanged;
     sum.objects.superseded += day.objects.superseded;
+    sum.objects.deleted += day.objects.deleted;
     sum.times.query_ms += day.times.query_ms;
     sum.times.shape_ms += day.times.shape_ms;
     sum.times.publish_ms += day.times.publish_ms;

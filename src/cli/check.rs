@@ -3,7 +3,7 @@
 use super::args::{Format, Global};
 use super::exit::Exit;
 use crate::config::lint::sql::{Analyse, Analysed, Wrong};
-use crate::config::{Loaded, Table, lint};
+use crate::config::{Export, Loaded, Table, lint};
 use crate::diagnostics::{Diagnostic, render};
 use crate::document::guards::{Final, Guards};
 use crate::model::Type;
@@ -48,6 +48,8 @@ fn shapes(loaded: &Loaded) -> Vec<Diagnostic> {
         let facts = lint::sql::plausible_facts(&project.vars, export);
         let (values, vars) = crate::engine::facts::shape_values(&facts);
         let scope = Scope { queries, facts: values, vars, document: false };
+        findings.extend(conditions(export, &scope));
+        findings.extend(defaults(export));
         for document in &export.documents {
             let each = crate::engine::export::fan_out(document, &scope, &mut findings);
             findings.extend(crate::shape::compile(&document.shape, &scope, each).1);
@@ -65,6 +67,25 @@ fn shapes(loaded: &Loaded) -> Vec<Diagnostic> {
         }
     }
     findings
+}
+
+/// Compiles the conditions of `ready` over their queries' columns. (A query that does not exist has a finding elsewhere.)
+fn conditions(export: &Export, scope: &Scope) -> Vec<Diagnostic> {
+    let fields = |name: &str| export.queries.iter().find(|q| q.name.value == name)?.columns.as_deref();
+    let compiled = export.ready.iter().flat_map(|condition| {
+        let fields = condition.query.as_ref().and_then(|q| fields(&q.value));
+        crate::engine::ready::compile(export, condition, scope, fields).1
+    });
+    compiled.filter(|f| f.code != "unknown-query").collect()
+}
+
+/// Holds the default rows of optional queries against their columns.
+fn defaults(export: &Export) -> Vec<Diagnostic> {
+    let wrong = export.queries.iter().filter_map(|query| {
+        let fields = query.columns.clone()?.into();
+        crate::engine::defaults::rows(query.default.as_ref()?, &fields).err()
+    });
+    wrong.flatten().collect()
 }
 
 /// What a statement reads and returns, and what is wrong with it.

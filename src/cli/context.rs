@@ -10,6 +10,7 @@ use crate::engine::export::Engine;
 use crate::model::Value;
 use crate::model::dates::DayRule;
 use crate::model::request::{Cause, CauseKind, ExportRequest};
+use crate::ports::cancel::Cancel;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::store::ObjectStore;
 use crate::ports::warehouse::Warehouse;
@@ -153,6 +154,7 @@ pub fn engine(loaded: Loaded, global: &Global) -> Result<Engine, Exit> {
         store,
         state: State::new(state),
         clock: Arc::new(SystemClock),
+        cancel: Cancel::default(),
     })
 }
 

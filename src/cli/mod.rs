@@ -6,12 +6,14 @@ pub mod check;
 pub mod context;
 pub mod doctor;
 pub mod exit;
+pub mod history;
 pub mod list;
 pub mod preview;
 pub mod progress;
 pub mod query;
 pub mod render;
 pub mod report;
+pub mod rollback;
 pub mod run;
 
 use args::{Cli, Command, Format};
@@ -43,6 +45,8 @@ fn dispatch(cli: &Cli) -> Exit {
     match &cli.command {
         Command::Run(args) => run::run(global, args),
         Command::Backfill(args) => backfill::run(global, args),
+        Command::History(args) => history::run(global, args),
+        Command::Rollback(args) => rollback::run(global, args),
         Command::Check => check::run(global),
         Command::Render(args) => render::run(global, args),
         Command::Preview(args) => preview::run(global, args),

@@ -5,6 +5,7 @@ use super::context;
 use super::exit::Exit;
 use crate::adapters::duckdb::DuckDb;
 use crate::model::{Column, Data, Field, Param, Statement, Type};
+use crate::ports::cancel::Cancel;
 use crate::ports::warehouse::{RowStream, WarehouseError, WarehouseErrorKind as Kind};
 use crate::sql::values;
 use serde_json::{Value, json};
@@ -61,7 +62,8 @@ type Rows = (std::sync::Arc<[Field]>, Vec<Vec<Value>>);
 /// A statement's rows, each value as the protocol writes it.
 fn rows(engine: &DuckDb, statement: &Statement) -> Result<Rows, WarehouseError> {
     let lowered = engine.lowered(statement)?;
-    let mut stream = engine.start(&lowered.sql, Some(lowered.fields), &lowered.tables, &statement.params)?;
+    let mut stream =
+        engine.start(&lowered.sql, Some(lowered.fields), &lowered.tables, &statement.params, &Cancel::default())?;
     let fields = stream.fields();
     let mut rows = Vec::new();
     while let Some(batch) = stream.next()? {

@@ -81,6 +81,9 @@ fn line(export: &ExportReport, dim: &str, reset: &str) -> String {
     if objects.superseded > 0 {
         let _ = write!(text, " ({} superseded by a newer one)", objects.superseded);
     }
+    if objects.deleted > 0 {
+        let _ = write!(text, " ({} vanished, deleted)", objects.deleted);
+    }
     let t = export.times;
     let _ = write!(
         text,

@@ -243,9 +243,20 @@ pub fn export(node: &Node, file: &Path, sql: ReadSql<'_>, findings: &mut Vec<Dia
         on_empty: on_empty(node.get("on_empty")),
         timeout: text(node, "timeout").and_then(|t| forms::duration(&t).ok()),
         freshness: node.get("freshness").cloned(),
-        ready: items(node.get("ready")).to_vec(),
+        ready: items(node.get("ready")).iter().filter_map(ready).collect(),
         tests: items(node.get("tests")).to_vec(),
         name,
+    })
+}
+
+fn ready(node: &Node) -> Option<ReadyDecl> {
+    let duration = |key: &str| text(node, key).and_then(|t| forms::duration(&t).ok());
+    Some(ReadyDecl {
+        query: spanned(node, "query"),
+        condition: node.get("if")?.clone(),
+        otherwise: text(node, "else")?,
+        retry_every: duration("retry_every"),
+        give_up_after: duration("give_up_after"),
     })
 }
 
@@ -348,7 +359,20 @@ fn document(name: String, node: &Node, findings: &mut Vec<Diagnostic>) -> Option
         schema: spanned(node, "schema"),
         guards: items(node.get("guards")).to_vec(),
         failure_budget_pct: budget,
+        delete_vanished: delete_vanished(node, findings),
     })
+}
+
+/// `vanished: delete`, which only a fan-out can say.
+fn delete_vanished(node: &Node, findings: &mut Vec<Diagnostic>) -> bool {
+    let Some(vanished) = node.get("vanished") else { return false };
+    if node.get("each").is_none() {
+        findings.push(
+            Diagnostic::error("bad-value", "`vanished` speaks of the keys of a fan-out", vanished.span)
+                .help("write `each: QUERY by COLUMN`, or leave it out"),
+        );
+    }
+    vanished.as_str() == Some("delete")
 }
 
 fn file_decl(node: &Node) -> Option<FileDecl> {

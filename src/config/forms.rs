@@ -47,6 +47,18 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(factor).map(Duration::from_secs).ok_or_else(bad)
 }
 
+/// A duration as it would be written: `9m`, `90s`, `1500ms`.
+pub fn duration_text(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    match [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")]
+        .iter()
+        .find(|(unit, _)| ms >= *unit && ms % unit == 0)
+    {
+        Some((unit, name)) => format!("{}{name}", ms / unit),
+        None => format!("{ms}ms"),
+    }
+}
+
 /// `20GB`, in decimal units as BigQuery bills them.
 pub fn size(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -185,6 +197,9 @@ mod tests {
     fn sizes_and_durations_have_units() {
         assert_eq!(size("20GB"), Ok(20_000_000_000));
         assert_eq!(duration("540s"), Ok(Duration::from_secs(540)));
+        for text in ["9m", "90s", "1500ms", "2h", "1d"] {
+            assert_eq!(duration_text(duration(text).unwrap()), text);
+        }
         assert!(size("20").is_err() && size("20gb").is_err() && size("99999999999999999999GB").is_err());
         assert!(duration("5").is_err() && duration("-5m").is_err());
     }

@@ -176,7 +176,7 @@ const EXPORT_FIELDS: &[Field] = &[
     req!("description", Text, "What the document is for"),
     opt!("selected_by", OneOf(&["players"]), "The message field and option that select this export without naming it"),
     opt!("params", Map(&Either(&[Text, Kind::Object(&PARAM)])), "The parameters by name: a type, or {type, default}"),
-    opt!("timeout", Kind::Form(&DURATION), "How long it may take; 9m if absent"),
+    opt!("timeout", Kind::Form(&DURATION), "How long it may ask and shape before it is stopped; 9m if absent"),
     opt!("ready", List(&Kind::Object(&READY)), "Conditions for running; not ready is not a failure"),
     opt!("queries", Map(&Kind::Object(&QUERY)), "The queries by name"),
     opt!("sql", Text, "The only query, called `rows`"),
@@ -189,6 +189,7 @@ const EXPORT_FIELDS: &[Field] = &[
     opt!("schema", Text, "The document's JSON Schema"),
     opt!("guards", List(&Any), "What must hold before publishing"),
     opt!("failure_budget_pct", Number, "Fan-out: how many documents of a hundred may fail"),
+    opt!("vanished", OneOf(VANISHED), "Fan-out: what becomes of objects whose keys are no more; keep if absent"),
     opt!(
         "on_empty",
         Either(&[OneOf(ON_EMPTY), Kind::Object(&ON_EMPTY_WHEN)]),
@@ -197,6 +198,8 @@ const EXPORT_FIELDS: &[Field] = &[
     opt!("freshness", Kind::Object(&FRESHNESS), "How new the document has to be"),
     opt!("tests", List(&Kind::Object(&TEST)), "Rows in, document out"),
 ];
+
+const VANISHED: &[&str] = &["keep", "delete"];
 
 const ON_EMPTY: &[&str] = &["keep", "write", "fail"];
 
@@ -217,13 +220,21 @@ static PARAM: Object = Object {
 };
 
 static READY: Object = Object {
-    doc: "A condition for running.",
+    doc: "A condition for running, asked before everything else.",
     fields: &[
-        opt!("query", Text, "The query that it looks at"),
-        req!("if", Text, "An expression"),
+        opt!(
+            "query",
+            Text,
+            "A query of this export, asked first; if no document reads it, it is this condition's alone"
+        ),
+        req!(
+            "if",
+            Text,
+            "An expression. `ready.rows` is how many rows the query gave, `ready.COLUMN` (also `row.COLUMN`) a column of its first row; it may use parameters, `today`, `now` and `vars` too",
+        ),
         req!("else", Text, "The reason when it does not hold"),
         opt!("retry_every", Kind::Form(&DURATION), "How long to wait before asking again"),
-        opt!("give_up_after", Kind::Form(&DURATION), "When waiting ends"),
+        opt!("give_up_after", Kind::Form(&DURATION), "When waiting ends, counted from the cause's time"),
     ],
 };
 
@@ -233,7 +244,7 @@ static QUERY: Object = Object {
         opt!("sql", Text, "GoogleSQL with {{ values }}"),
         opt!("sql_file", Text, "A file below exports/"),
         opt!("optional", Bool, "Whether a failure is replaced by the default rows"),
-        opt!("default", Any, "The rows that replace a failure: a list"),
+        opt!("default", Any, "The rows that replace a failure: a list of maps, held against the query's columns"),
         opt!("max_bytes_billed", Kind::Form(&SIZE), "What it may read at the most"),
     ],
 };
@@ -250,6 +261,7 @@ static DOCUMENT: Object = Object {
         opt!("schema", Text, "The document's JSON Schema"),
         opt!("guards", List(&Any), "What must hold before publishing"),
         opt!("failure_budget_pct", Number, "Fan-out: how many documents of a hundred may fail"),
+        opt!("vanished", OneOf(VANISHED), "Fan-out: what becomes of objects whose keys are no more; keep if absent"),
     ],
 };
 

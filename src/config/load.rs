@@ -1,10 +1,10 @@
 //! Reads a project's folder as a whole: all problems of all files in one pass.
 
+use super::hash::ConfigHash;
 use super::model::{Project, Table};
 use super::node::Node;
 use super::{decode, grammar, spec, tables, yaml};
 use crate::diagnostics::{Diagnostic, FileId, Severity, Sources, Span, Spanned};
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// The name of the project's main file.
@@ -108,18 +108,24 @@ impl Loader<'_> {
 
     fn export_file(&mut self, path: &Path) {
         let Some(node) = self.yaml(path, &grammar::EXPORT, "an export") else { return };
-        let mut hash = Sha256::new();
-        hash.update(self.loaded.sources.get(node.span.file).text.as_bytes());
+        let mut hash = ConfigHash::new(self.root);
+        hash.add(&path.to_string_lossy(), &self.loaded.sources.get(node.span.file).text);
         let root = self.root;
         let Loaded { project, sources, findings } = &mut self.loaded;
         let mut read_sql = |path: &Spanned<String>, findings: &mut Vec<Diagnostic>| {
             let (file, text) = read_named(root, path, sources, findings)?;
-            hash.update(text.as_bytes());
+            hash.add(&format!("exports/{}", path.value), &text);
             let span = Span { file, start: 0, end: text.len() as u32 };
             Some((text, span))
         };
         let Some(mut export) = decode::export(&node, path, &mut read_sql, findings) else { return };
-        export.config_hash = crate::model::hex::hex(&hash.finalize());
+        for query in &export.queries {
+            hash.add_included(&query.sql);
+        }
+        for schema in export.documents.iter().filter_map(|d| d.schema.as_ref()) {
+            hash.add_file(&schema.value);
+        }
+        export.config_hash = hash.hex();
         if let Some(first) = project.exports.iter().find(|e| e.name.value == export.name.value) {
             findings.push(
                 Diagnostic::error(
@@ -183,5 +189,48 @@ fn read(root: &Path, path: &Path, sources: &mut Sources, findings: &mut Vec<Diag
             );
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A project whose export includes a file, which imports another, and has a contract.
+    fn project() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            (PUBLISHING_FILE, "version: 1\ntargets: {}\n"),
+            (
+                "exports/e.yaml",
+                "export: e\ndescription: x\nsql: \"{% include 'sql/a.sql' %}\"\nshape: {}\nfiles: [{path: e.json}]\nschema: s.json\n",
+            ),
+            ("exports/sql/a.sql", "{% import 'sql/b.sql' as b %}SELECT 1"),
+            ("exports/sql/b.sql", "{% macro m() %}{% endmacro %}"),
+            ("exports/sql/other.sql", "SELECT 2"),
+            ("s.json", "{}"),
+        ] {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn the_hash_covers_what_is_included_and_the_contract() {
+        let dir = project();
+        let hash = || load(dir.path(), &|_| None).project.exports[0].config_hash.clone();
+        let mut before = hash();
+        assert_eq!(hash(), before);
+        for path in ["exports/e.yaml", "exports/sql/a.sql", "exports/sql/b.sql", "s.json"] {
+            let full = dir.path().join(path);
+            let text = std::fs::read_to_string(&full).unwrap();
+            std::fs::write(&full, text + "\n").unwrap();
+            assert_ne!(hash(), before, "{path} counts");
+            before = hash();
+        }
+        std::fs::write(dir.path().join("exports/sql/other.sql"), "SELECT 3").unwrap();
+        assert_eq!(hash(), before, "what is not read does not count");
     }
 }

@@ -4,6 +4,7 @@ pub mod decode;
 pub mod forms;
 pub mod generated;
 pub mod grammar;
+pub mod hash;
 pub mod lint;
 pub mod load;
 pub mod model;

@@ -115,7 +115,7 @@ pub struct Export {
     pub selected_by: Option<String>,
     /// The file's path below the project's root.
     pub file: PathBuf,
-    /// Hex SHA-256 over the text of the export's file and of every file it includes.
+    /// Hex SHA-256 over the export's file, its SQL files and what they include, and its contracts (`hash`).
     pub config_hash: String,
     pub params: Vec<ParamDecl>,
     pub queries: Vec<Query>,
@@ -123,7 +123,7 @@ pub struct Export {
     pub on_empty: OnEmpty,
     pub timeout: Option<Duration>,
     pub freshness: Option<Node>,
-    pub ready: Vec<Node>,
+    pub ready: Vec<ReadyDecl>,
     pub tests: Vec<Node>,
 }
 
@@ -133,6 +133,18 @@ pub struct ParamDecl {
     pub name: Spanned<String>,
     pub ty: Type,
     pub default: Option<Value>,
+}
+
+/// A condition for running: `{query, if, else, retry_every, give_up_after}`.
+#[derive(Debug, Clone)]
+pub struct ReadyDecl {
+    /// The query whose first row the condition sees; none where it looks at the request alone.
+    pub query: Option<Spanned<String>>,
+    pub condition: Node,
+    /// What is said when it does not hold.
+    pub otherwise: String,
+    pub retry_every: Option<Duration>,
+    pub give_up_after: Option<Duration>,
 }
 
 /// One named query.
@@ -174,6 +186,8 @@ pub struct DocumentDecl {
     pub guards: Vec<Node>,
     /// Fan-out: how many documents of a hundred may fail before the export fails.
     pub failure_budget_pct: f64,
+    /// Fan-out, `vanished: delete`: undated objects of keys that are no more are deleted.
+    pub delete_vanished: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -76,7 +76,8 @@ async fn child() {
             make(&format!("e/2025-12-{day}.json"), ArtifactKind::Dated),
         ];
         artifacts.extend((0..6).map(|n| make(&format!("e/p/{n}.json"), ArtifactKind::Entity)));
-        let info = ReleaseInfo { export: EXPORT.into(), run_key: Some(format!("{seed}-{}", n / 2)), data_date: None };
+        let info =
+            ReleaseInfo { export: EXPORT.into(), run_key: Some(format!("{seed}-{}", n / 2)), ..ReleaseInfo::default() };
         let options = PublishOptions { parallel: 4, retry: Retry::default() };
         publish_release(&store, &state, artifacts, &intent, &info, &options).await.unwrap();
     }

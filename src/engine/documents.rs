@@ -80,7 +80,11 @@ impl<'a> Maker<'a> {
             .engine
             .store
             .spool_dir()
-            .map_err(|error| Rejected::plain(format!("no place to write documents: {error}")))?;
+            // The store itself is not there; what was asked may be right.
+            .map_err(|error| Rejected {
+                class: FailureClass::Transient,
+                ..Rejected::plain(format!("no place to write documents: {error}"))
+            })?;
         let checker = Checker::compile(self)?;
         let document = self.document();
         let shape = match &self.prepared.empties[self.number] {
@@ -138,6 +142,10 @@ impl<'a> Maker<'a> {
         let mut made = Vec::with_capacity(index.groups());
         let mut failures: Vec<Rejected> = Vec::new();
         for group in 0..index.groups() {
+            // Not a failure of this key, so no matter of the budget.
+            if let Some(reason) = self.engine.cancel.reason() {
+                return Err(Rejected { class: FailureClass::Transient, ..Rejected::plain(reason) });
+            }
             let key = KeyRows { table, column, rows: index.group(group) };
             let cell =
                 crate::shape::Val::cell(&rows.columns[column], Some(&rows.fields[column].ty), key.rows[0] as usize);
@@ -243,7 +251,7 @@ impl<'a> Maker<'a> {
                 (error.code, error.message, Some(error.at), class)
             }
             RunError::Eval { message, at } => ("expression", message, Some(at), FailureClass::Permanent),
-            RunError::Warehouse(error) => ("query", error.message, None, FailureClass::Transient),
+            RunError::Warehouse(error) => ("query", error.message, None, super::export::query_class(error.kind)),
         };
         let finding = FindingReport {
             rule: rule.to_owned(),

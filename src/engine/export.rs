@@ -2,15 +2,19 @@
 
 use super::documents::{Made, Maker, Rejected};
 use super::facts::{facts, shape_values};
-use super::inputs::{self, QueryError, Started};
+use super::inputs::{self, Asking, QueryError, Started};
 use super::paths::Paths;
 use super::publish::{Artifact, ArtifactKind, Intent, Outcome};
+use super::ready::{self, Asked};
 use super::release::{PublishOptions, ReleaseError, ReleaseInfo, publish_release};
+use super::vanished;
+use crate::config::forms::duration_text;
 use crate::config::{DocumentDecl, Export, OnEmptyDo, Project};
 use crate::diagnostics::{Diagnostic, Sources, render};
 use crate::model::report::{ExportReport, FailureClass, FindingReport, ObjectCounts, ObjectReport, Status, Times};
 use crate::model::request::ExportRequest;
 use crate::model::{Facts, Statement};
+use crate::ports::cancel::{Cancel, Watchdog};
 use crate::ports::clock::Clock;
 use crate::ports::store::ObjectStore;
 use crate::ports::warehouse::{Warehouse, WarehouseErrorKind};
@@ -18,9 +22,10 @@ use crate::shape::{CompiledShape, Ctx, Index, Input, Scope};
 use crate::sql::template;
 use crate::state::State;
 use crate::state::quarantine::Rejection;
-use std::collections::BTreeMap;
+use crate::state::releases::ReleasedOutcome;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// What an export needs of the outside, and the project.
@@ -34,6 +39,46 @@ pub struct Engine {
     pub prefix: String,
     pub state: State,
     pub clock: Arc<dyn Clock>,
+    /// Ends the run: heard between its steps and by the warehouse.
+    pub cancel: Cancel,
+}
+
+/// How long an export may ask and shape when it does not say (`timeout`).
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(9 * 60);
+
+impl Engine {
+    /// The same engine for one run with a token of its own.
+    pub fn with_cancel(&self, cancel: Cancel) -> Engine {
+        Engine { cancel, ..self.clone() }
+    }
+
+    /// Stops where the run was cancelled.
+    fn go_on(&self) -> Result<(), Failure> {
+        match self.cancel.reason() {
+            Some(reason) => Err(Failure { class: Some(FailureClass::Transient), ..Failure::permanent(reason) }),
+            None => Ok(()),
+        }
+    }
+
+    /// A failed query's sentence and class.
+    pub fn query_failure(&self, failed: QueryError) -> Failure {
+        let class = query_class(failed.error.kind);
+        let reason = match (failed.error.kind, self.cancel.reason()) {
+            (WarehouseErrorKind::Cancelled, Some(reason)) => {
+                format!("{reason}; the query `{}` was stopped", failed.query)
+            }
+            _ => format!("the query `{}` failed: {}", failed.query, failed.error.message),
+        };
+        Failure { class: Some(class), ..Failure::permanent(reason) }
+    }
+}
+
+/// Whether asking again may help.
+pub fn query_class(kind: WarehouseErrorKind) -> FailureClass {
+    match kind {
+        WarehouseErrorKind::Transient | WarehouseErrorKind::Cancelled => FailureClass::Transient,
+        _ => FailureClass::Permanent,
+    }
 }
 
 /// Why an export stopped, for its report.
@@ -43,6 +88,9 @@ pub struct Failure {
     pub reason: String,
     pub findings: Vec<FindingReport>,
     pub quarantine: Option<String>,
+    /// Not ready: when to ask again, and when waiting ends.
+    pub retry_after: Option<Duration>,
+    pub give_up_after: Option<Duration>,
 }
 
 impl Failure {
@@ -53,10 +101,12 @@ impl Failure {
             reason: reason.into(),
             findings: Vec::new(),
             quarantine: None,
+            retry_after: None,
+            give_up_after: None,
         }
     }
 
-    fn of_findings(reason: impl Into<String>, findings: &[Diagnostic], sources: &Sources) -> Self {
+    pub fn of_findings(reason: impl Into<String>, findings: &[Diagnostic], sources: &Sources) -> Self {
         Self { findings: findings.iter().map(|f| finding(f, sources)).collect(), ..Self::permanent(reason) }
     }
 }
@@ -81,12 +131,19 @@ pub fn finding(found: &Diagnostic, sources: &Sources) -> FindingReport {
 pub fn run(engine: &Engine, request: &ExportRequest, export: &Export, handle: &Handle) -> ExportReport {
     let begun = Instant::now();
     let mut report = empty_report(&export.name.value);
+    let limit = export.timeout.unwrap_or(DEFAULT_TIMEOUT);
+    let (cancel, _with_the_run) = engine.cancel.child();
+    let reason = format!("it took longer than its time limit of {} (`timeout`)", duration_text(limit));
+    let _watchdog = Watchdog::start(cancel.clone(), limit, reason);
+    let engine = &engine.with_cancel(cancel);
     if let Err(failure) = steps(engine, request, export, handle, &mut report) {
         report.status = failure.status;
         report.class = failure.class;
         report.reason = Some(failure.reason);
         report.findings.extend(failure.findings);
         report.quarantine = failure.quarantine;
+        report.retry_after_ms = ready::millis(failure.retry_after);
+        report.give_up_after_ms = ready::millis(failure.give_up_after);
     }
     report.times.total_ms = millis(begun);
     report
@@ -99,6 +156,8 @@ pub fn empty_report(name: &str) -> ExportReport {
         status: Status::NotRun,
         reason: None,
         class: None,
+        retry_after_ms: None,
+        give_up_after_ms: None,
         findings: Vec::new(),
         rows: BTreeMap::new(),
         bytes: 0,
@@ -125,9 +184,13 @@ fn steps(
     let statements = statements(engine, export, &facts)?;
     let as_of = engine.clock.now();
     let clock = Instant::now();
-    let rows = query(engine, export, &facts, &statements, handle, report);
+    let rows = ready::check(engine, export, &facts, &statements, handle).and_then(|(asked, replaced)| {
+        warn(report, replaced);
+        query(engine, export, &facts, &statements, asked, handle, report)
+    });
     report.times.query_ms = millis(clock);
     let prepared = rows?;
+    engine.go_on()?;
     let empty = is_empty(export, &prepared)?;
     if empty && keeps(export, report)? {
         return Ok(());
@@ -136,11 +199,13 @@ fn steps(
     let made = make(engine, request, export, &facts, &prepared, empty, handle);
     report.times.shape_ms = millis(clock);
     count_rows(export, &prepared, report);
+    // What was stopped was not rejected: nothing is set aside.
+    engine.go_on()?;
     let made = match made {
         Ok(made) => made,
         Err(rejected) => return Err(reject(engine, request, export, rejected, handle)),
     };
-    report.findings.extend(made.warnings);
+    report.findings.extend(made.warnings.iter().cloned());
     report.bytes = made.bytes;
     let intent = Intent {
         run_id: request.run_id.clone(),
@@ -150,7 +215,7 @@ fn steps(
         force: request.force,
     };
     let clock = Instant::now();
-    let published = publish(engine, export, made.artifacts, &intent, handle, report);
+    let published = publish(engine, export, made, &intent, handle, report);
     report.times.publish_ms = millis(clock);
     published
 }
@@ -183,44 +248,55 @@ pub struct Prepared {
     filled: Vec<bool>,
 }
 
+impl Prepared {
+    /// A query that a `ready` condition names and no document reads says nothing about whether there is something to say.
+    fn only_asks(&self, export: &Export, query: usize) -> bool {
+        let name = &export.queries[query].name.value;
+        let fans_out = export.documents.iter().any(|d| d.each.as_ref().is_some_and(|e| e.query.value == *name));
+        let mut shapes = self.shapes.iter().chain(self.empties.iter().flatten());
+        ready::is_asked(export, query) && !fans_out && !shapes.any(|shape| shape.reads(query))
+    }
+}
+
 /// Starts the queries, compiles the shapes over their columns, collects what has to be collected.
 fn query(
     engine: &Engine,
     export: &Export,
     facts: &Facts,
     statements: &[Statement],
+    asked: Asked,
     handle: &Handle,
     report: &mut ExportReport,
 ) -> Result<Prepared, Failure> {
-    let (started, replaced) =
-        inputs::start(engine.warehouse.as_ref(), export, statements, handle).map_err(query_failure)?;
-    for found in replaced {
-        report.findings.push(FindingReport {
-            rule: "optional-query".to_owned(),
-            message: format!("the query `{}` failed and its default was taken: {}", found.query, found.reason),
-            pointer: None,
-            document: None,
-            value: None,
-            place: None,
-            severity: "warning".to_owned(),
-        });
-    }
+    let asking = Asking { warehouse: engine.warehouse.as_ref(), handle, cancel: &engine.cancel };
+    let open: Vec<_> = (0..statements.len()).filter(|i| !asked.contains_key(i)).collect();
+    let queries: Vec<_> = open.iter().map(|i| (&export.queries[*i], &statements[*i])).collect();
+    let (rest, replaced) = inputs::start(&asking, &queries).map_err(|e| engine.query_failure(e))?;
+    warn(report, replaced);
+    let mut by_place: BTreeMap<usize, Started> =
+        asked.into_iter().map(|(place, table)| (place, Started::of(table))).collect();
+    by_place.extend(open.into_iter().zip(rest));
+    let started: Vec<Started> = by_place.into_values().collect();
     let scope = scope(export, facts, &started);
     let (shapes, empties) = compile(export, &scope, &engine.sources)?;
     let filled: Vec<bool> = started.iter().map(|s| !s.is_empty()).collect();
     let streamed: Vec<bool> = (0..started.len()).map(|table| streams(export, &shapes, &empties, table)).collect();
-    let inputs = inputs::collect(export, started, &streamed).map_err(query_failure)?;
+    let inputs = inputs::collect(&export.queries, started, &streamed).map_err(|e| engine.query_failure(e))?;
     let indexes = shapes.iter().map(|shape| shape.build_indexes(&inputs)).collect();
     Ok(Prepared { scope, shapes, empties, inputs, indexes, filled })
 }
 
-fn query_failure(failed: QueryError) -> Failure {
-    let class = match failed.error.kind {
-        WarehouseErrorKind::Transient | WarehouseErrorKind::Cancelled => FailureClass::Transient,
-        _ => FailureClass::Permanent,
-    };
-    let reason = format!("the query `{}` failed: {}", failed.query, failed.error.message);
-    Failure { class: Some(class), ..Failure::permanent(reason) }
+/// Says which optional queries were replaced by their defaults.
+fn warn(report: &mut ExportReport, replaced: Vec<inputs::Replaced>) {
+    report.findings.extend(replaced.into_iter().map(|found| FindingReport {
+        rule: "optional-query".to_owned(),
+        message: format!("the query `{}` failed and its default was taken: {}", found.query, found.reason),
+        pointer: None,
+        document: None,
+        value: None,
+        place: None,
+        severity: "warning".to_owned(),
+    }));
 }
 
 fn scope(export: &Export, facts: &Facts, started: &[Started]) -> Scope {
@@ -289,7 +365,8 @@ fn streams(export: &Export, shapes: &[CompiledShape], empties: &[Option<Compiled
 /// Whether there is nothing to say.
 fn is_empty(export: &Export, prepared: &Prepared) -> Result<bool, Failure> {
     let Some(when) = &export.on_empty.when else {
-        return Ok(export.queries.iter().zip(&prepared.filled).all(|(q, filled)| q.optional || !filled));
+        let mut queries = export.queries.iter().zip(&prepared.filled).enumerate();
+        return Ok(queries.all(|(i, (q, filled))| q.optional || !filled || prepared.only_asks(export, i)));
     };
     let (expr, found) = crate::shape::compile_expression(when, &prepared.scope);
     if let Some(first) = found.first() {
@@ -322,6 +399,8 @@ fn count_rows(export: &Export, prepared: &Prepared, report: &mut ExportReport) {
 /// Everything that will be published.
 struct MadeAll {
     artifacts: Vec<Artifact>,
+    /// Fan-outs of which some keys got no document.
+    incomplete: BTreeSet<String>,
     warnings: Vec<FindingReport>,
     bytes: u64,
 }
@@ -336,7 +415,7 @@ fn make(
     empty: bool,
     handle: &Handle,
 ) -> Result<MadeAll, Rejected> {
-    let mut all = MadeAll { artifacts: Vec::new(), warnings: Vec::new(), bytes: 0 };
+    let mut all = MadeAll { artifacts: Vec::new(), incomplete: BTreeSet::new(), warnings: Vec::new(), bytes: 0 };
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
     let mut failed = BTreeMap::new();
     for number in 0..export.documents.len() {
@@ -370,6 +449,7 @@ fn make(
             }
         }
     }
+    all.incomplete = failed.into_keys().collect();
     Ok(all)
 }
 
@@ -396,17 +476,27 @@ fn reject(engine: &Engine, request: &ExportRequest, export: &Export, rejected: R
 fn publish(
     engine: &Engine,
     export: &Export,
-    artifacts: Vec<Artifact>,
+    made: MadeAll,
     intent: &Intent,
     handle: &Handle,
     report: &mut ExportReport,
 ) -> Result<(), Failure> {
+    let MadeAll { artifacts, incomplete, .. } = made;
     if artifacts.is_empty() {
         report.status = Status::KeptEmpty;
         report.reason = Some("no document is due: undated ones were left alone, or there was no key".to_owned());
         return Ok(());
     }
-    let info = ReleaseInfo { export: export.name.value.clone(), run_key: None, data_date: Some(intent.target_date) };
+    let name = &export.name.value;
+    let complete = |document: &str| !incomplete.contains(document);
+    let vanished = handle.block_on(vanished::find(&engine.state, name, &export.documents, &artifacts, complete));
+    let vanished = vanished.map_err(|error| release_failure(&error.into()))?;
+    let info = ReleaseInfo {
+        vanished,
+        export: export.name.value.clone(),
+        data_date: Some(intent.target_date),
+        ..ReleaseInfo::default()
+    };
     let published = handle.block_on(publish_release(
         &engine.store,
         &engine.state,
@@ -437,7 +527,20 @@ fn publish(
             });
         }
     }
-    report.status = if report.objects.written > 0 {
+    let deleted = published.release.objects.iter().filter(|o| o.outcome == ReleasedOutcome::Deleted);
+    for object in deleted {
+        report.objects.deleted += 1;
+        if report.paths.len() < PATHS_SHOWN {
+            report.paths.push(ObjectReport {
+                path: object.path.clone(),
+                outcome: "deleted".to_owned(),
+                generation: Some(object.generation),
+                sha256: object.sha256.clone(),
+                bytes: object.size,
+            });
+        }
+    }
+    report.status = if report.objects.written + report.objects.deleted > 0 {
         Status::Published
     } else if report.objects.unchanged > 0 {
         Status::Unchanged

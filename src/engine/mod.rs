@@ -1,16 +1,21 @@
 //! The way of one request: `plan` (what, for which day), then for each export `export::run`: render, query, shape, check, publish.
 
 pub mod checks;
+pub mod defaults;
 pub mod documents;
 pub mod export;
 pub mod facts;
 pub mod fan_out;
+pub mod history;
 pub mod inputs;
 pub mod invariants;
 pub mod paths;
 pub mod publish;
+pub mod ready;
 pub mod release;
 pub mod request;
+pub mod rollback;
+pub mod vanished;
 pub mod watermark;
 
 pub use request::run;
@@ -21,3 +26,5 @@ mod crash;
 mod simulation;
 #[cfg(test)]
 mod speed;
+#[cfg(test)]
+mod stopping;

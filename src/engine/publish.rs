@@ -31,7 +31,7 @@ pub mod keys {
     pub const SHA256: &str = "phase6-sha256";
     pub const SCHEMA: &str = "phase6-schema";
     pub const CONFIG: &str = "phase6-config";
-    /// `true` where the watermark was overruled (`rollback`, `--force`).
+    /// `true` where the watermark was overruled (`--force`).
     pub const FORCED: &str = "phase6-forced";
 }
 
@@ -75,6 +75,12 @@ impl ArtifactKind {
             Self::Index => "index",
             Self::Alias => "alias",
         }
+    }
+
+    /// The kind that a release record names; an unknown one is published last, with the aliases.
+    pub fn of_name(name: &str) -> Self {
+        let kinds = [Self::Dated, Self::Entity, Self::Index];
+        kinds.into_iter().find(|k| k.as_str() == name).unwrap_or(Self::Alias)
     }
 }
 
@@ -187,7 +193,8 @@ impl PublishError {
     /// Trying again later may help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Store(error) => error.kind == StoreErrorKind::Transient,
+            // Somebody has to free space; nobody has to change what was asked.
+            Self::Store(error) => matches!(error.kind, StoreErrorKind::Transient | StoreErrorKind::Full),
             Self::Watermark { .. } => false,
             Self::Contention { .. } => true,
         }

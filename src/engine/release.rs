@@ -1,24 +1,29 @@
 //! One run's way into the store: all objects of an export, in an order in which nothing points to what is not there yet.
 //!
-//! Dated and per-entity objects, then the index, then aliases, then (when all of that survives a power cut) the release
-//! record. A failed step stops the run there: what came before it in the order is new, what comes after it is as it was,
+//! Dated and per-entity objects, then the index, then aliases, then (when all of that survives a power cut) objects of
+//! entities that are no more go, then the release record. A failed step stops the run there: what came before it in the order is new, what comes after it is as it was,
 //! each object whole, and the content that the previous release names stays readable by its generations.
 
 use super::fan_out::fan_out;
 use super::publish::{Artifact, ArtifactKind, Intent, Outcome, Patience, PublishError, Retry, publish_object};
+use super::vanished::{self, Vanished};
 use crate::ports::store::ObjectStore;
-use crate::state::releases::{Committed, Release, ReleasedObject, ReleasedOutcome};
+use crate::state::releases::{Committed, Release, ReleasedObject, ReleasedOutcome, Rollback};
 use crate::state::{State, StateError};
 use jiff::civil::Date;
 use std::fmt;
 use std::sync::Arc;
 
 /// What belongs to the release besides its objects.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ReleaseInfo {
     pub export: String,
     pub run_key: Option<String>,
     pub data_date: Option<Date>,
+    /// The release goes back to an earlier one.
+    pub rollback: Option<Rollback>,
+    /// Objects of entities that are no more, to be deleted when all else is published.
+    pub vanished: Vanished,
 }
 
 /// How to go about it.
@@ -114,8 +119,14 @@ pub async fn publish_release(
     if let Err(error) = flush(store.as_ref(), &options.retry).await {
         return Err(ReleaseError::Object { error, done: outcomes });
     }
+    let deleted = match vanished::delete_all(store.as_ref(), &info.vanished.gone, intent, &options.retry).await {
+        Ok(deleted) => deleted,
+        Err(error) => return Err(ReleaseError::Object { error, done: outcomes }),
+    };
     let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
-    let release = describe(&artifacts, &outcomes, intent, info);
+    let mut release = describe(&artifacts, &outcomes, intent, info);
+    release.objects.extend(deleted);
+    release.objects.extend(info.vanished.unsure.iter().cloned());
     let committed = state.record_release(&release).await?;
     state.flush().await?;
     Ok(Published { release, outcomes, committed })
@@ -168,6 +179,7 @@ fn describe(artifacts: &[Artifact], outcomes: &[Outcome], intent: &Intent, info:
         path: artifact.path.clone(),
         document: artifact.document.clone(),
         kind: artifact.kind.as_str().to_owned(),
+        dated: Some(artifact.dated),
         outcome: match outcome {
             Outcome::Written { .. } => ReleasedOutcome::Written,
             Outcome::Unchanged { .. } => ReleasedOutcome::Unchanged,
@@ -189,6 +201,7 @@ fn describe(artifacts: &[Artifact], outcomes: &[Outcome], intent: &Intent, info:
         data_date: info.data_date,
         config_hash: intent.config_hash.clone(),
         objects: objects.collect(),
+        rollback: info.rollback.clone(),
     }
 }
 
@@ -225,7 +238,7 @@ mod tests {
             config_hash: "c".into(),
             force: false,
         };
-        (intent, ReleaseInfo { export: "e".into(), run_key: None, data_date: None })
+        (intent, ReleaseInfo { export: "e".into(), ..ReleaseInfo::default() })
     }
 
     fn documents(day: &str) -> Vec<Artifact> {

@@ -4,6 +4,7 @@ use super::export::{Engine, empty_report, run as run_export};
 use crate::model::report::{CauseReport, ExportReport, RunReport, Status, Totals};
 use crate::model::request::ExportRequest;
 use crate::state::StateError;
+use crate::state::retention::Keep;
 use crate::state::runs::{RunRecord, RunStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,6 +64,9 @@ fn one(engine: &Engine, request: &ExportRequest, name: &str, handle: &Handle) ->
     if INTERRUPTED.load(Ordering::Relaxed) {
         return ExportReport { reason: Some("the run was interrupted before it began".into()), ..empty_report(name) };
     }
+    if let Some(reason) = engine.cancel.reason() {
+        return ExportReport { reason: Some(reason), ..empty_report(name) };
+    }
     match engine.project.exports.iter().find(|e| e.name.value == name) {
         Some(export) => run_export(engine, request, export, handle),
         None => ExportReport {
@@ -90,6 +94,8 @@ pub fn record(engine: &Engine, request: &ExportRequest, report: &RunReport, hand
             report: serde_json::to_value(export).unwrap_or_default(),
         };
         handle.block_on(engine.state.record_run(&record))?;
+        // Only tidying: what could not go now goes after the next run.
+        let _ = handle.block_on(engine.state.prune(&export.export, record.cause_time, Keep::default()));
     }
     Ok(())
 }

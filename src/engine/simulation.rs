@@ -88,6 +88,10 @@ impl ObjectStore for Recording {
     async fn delete(&self, path: &str, condition: Condition) -> Result<(), StoreError> {
         self.inner.delete(path, condition).await
     }
+    async fn forget(&self, path: &str) -> Result<(), StoreError> {
+        self.inner.forget(path).await
+    }
+
     async fn versions(&self, path: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.inner.versions(path).await
     }
@@ -111,7 +115,7 @@ fn make_run(random: &Random, cause: u64, delivery: u64) -> Run {
         config_hash: "c".into(),
         force: false,
     };
-    let info = ReleaseInfo { export: EXPORT.into(), run_key: Some(format!("cause-{cause}")), data_date: None };
+    let info = ReleaseInfo { export: EXPORT.into(), run_key: Some(format!("cause-{cause}")), ..ReleaseInfo::default() };
     let artifact = |path: String, kind, dated| {
         let text = format!("{{\"path\":\"{path}\",\"value\":{}}}", random.below(3));
         Artifact {
@@ -174,6 +178,7 @@ async fn publish_wrongly(
         data_date: None,
         config_hash: "c".into(),
         objects: Vec::new(),
+        rollback: None,
     };
     if protocol == Protocol::RecordFirst {
         for artifact in &artifacts {
@@ -198,6 +203,7 @@ fn released(artifact: &Artifact, outcome: &Outcome) -> ReleasedObject {
         path: artifact.path.clone(),
         document: artifact.document.clone(),
         kind: artifact.kind.as_str().into(),
+        dated: Some(artifact.dated),
         outcome: if outcome.is_live() { ReleasedOutcome::Written } else { ReleasedOutcome::Superseded },
         generation: outcome.generation(),
         sha256: artifact.sha256.clone(),

@@ -64,7 +64,7 @@ async fn speed() {
                 config_hash: "c".into(),
                 force: false,
             };
-            let info = ReleaseInfo { export: "e".into(), run_key: None, data_date: None };
+            let info = ReleaseInfo { export: "e".into(), ..ReleaseInfo::default() };
             let (started, cpu) = (Instant::now(), cpu_ms());
             publish_release(&store, &state, artifacts, &intent, &info, &PublishOptions::default()).await.unwrap();
             let (wall, cpu) = (started.elapsed().as_secs_f64() * 1e3, cpu_ms() - cpu);

@@ -65,7 +65,7 @@ impl CompletedExport {
     /// An export's report as the message tells it.
     pub fn of(report: &ExportReport, attempts: u32) -> Self {
         let counts = &report.objects;
-        let all = counts.written + counts.unchanged + counts.superseded;
+        let all = counts.written + counts.unchanged + counts.superseded + counts.deleted;
         Self {
             export: report.export.clone(),
             status: report.status,
@@ -91,13 +91,14 @@ pub fn completion_schema() -> Value {
         let required: Vec<&String> = properties.as_object().map(|p| p.keys().collect()).unwrap_or_default();
         json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
     };
-    let counts = || object(json!({"written": count(), "unchanged": count(), "superseded": count()}));
+    let counts =
+        || object(json!({"written": count(), "unchanged": count(), "superseded": count(), "deleted": count()}));
     let published = json!({
         "type": "object",
         "required": ["path", "outcome", "sha256", "bytes"],
         "properties": {
             "path": {"type": "string", "description": "The object's name in the store"},
-            "outcome": {"enum": ["written", "unchanged", "superseded"]},
+            "outcome": {"enum": ["written", "unchanged", "superseded", "deleted"]},
             "generation": count(),
             "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
             "bytes": count()

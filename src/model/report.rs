@@ -59,6 +59,8 @@ pub enum FailureClass {
     Permanent,
     /// An outside system was not available.
     Transient,
+    /// The data is not there yet: to be tried again, with delay, until a deadline.
+    NotReady,
 }
 
 /// One export's part.
@@ -71,6 +73,12 @@ pub struct ExportReport {
     pub reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<FailureClass>,
+    /// Not ready: how long to wait before asking again, where the export says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// Not ready: when waiting ends, counted from the cause's time, where the export says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub give_up_after_ms: Option<u64>,
     /// Findings of the contract and the guards, warnings of optional queries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingReport>,
@@ -110,12 +118,15 @@ pub struct ObjectCounts {
     pub written: u64,
     pub unchanged: u64,
     pub superseded: u64,
+    /// Objects of entities that are no more (`vanished: delete`).
+    #[serde(default)]
+    pub deleted: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectReport {
     pub path: String,
-    /// written, unchanged, superseded
+    /// written, unchanged, superseded, deleted
     pub outcome: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
@@ -154,6 +165,7 @@ impl Totals {
             totals.objects.written += export.objects.written;
             totals.objects.unchanged += export.objects.unchanged;
             totals.objects.superseded += export.objects.superseded;
+            totals.objects.deleted += export.objects.deleted;
             totals.bytes += export.bytes;
         }
         totals

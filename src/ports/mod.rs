@@ -1,6 +1,7 @@
 //! What phase6 asks of the outside. Each sentence of a contract here is a test in the conformance suite.
 
 pub mod bus;
+pub mod cancel;
 pub mod clock;
 pub mod store;
 pub mod warehouse;

@@ -62,6 +62,10 @@ pub trait ObjectStore: Send + Sync {
     /// [`StoreErrorKind::NotFound`].
     async fn delete(&self, path: &str, condition: Condition) -> Result<(), StoreError>;
 
+    /// Removes the object with all that is known of it: every generation's content, its metadata. Its generations may begin
+    /// again. Nothing there is fine. For records that nobody names by their generation, never for published documents.
+    async fn forget(&self, path: &str) -> Result<(), StoreError>;
+
     /// The readable generations, newest first; the live one, if there is one, is the first.
     async fn versions(&self, path: &str) -> Result<Vec<ObjectInfo>, StoreError>;
 

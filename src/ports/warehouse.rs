@@ -1,5 +1,6 @@
 //! The warehouse: takes GoogleSQL, gives typed rows.
 
+use super::cancel::Cancel;
 use crate::model::{Batch, Field, Statement};
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -13,8 +14,9 @@ pub trait Warehouse: Send + Sync {
     /// The columns that the statement would return; reads no rows.
     async fn columns(&self, statement: &Statement) -> Result<Vec<Field>, WarehouseError>;
 
-    /// Starts the statement. Rows come in the statement's order; dropping the stream cancels it.
-    async fn query(&self, statement: &Statement) -> Result<Box<dyn RowStream>, WarehouseError>;
+    /// Starts the statement. Rows come in the statement's order; dropping the stream cancels it, and so does `cancel`: a
+    /// call under way, also of the stream, then soon ends with [`WarehouseErrorKind::Cancelled`].
+    async fn query(&self, statement: &Statement, cancel: &Cancel) -> Result<Box<dyn RowStream>, WarehouseError>;
 }
 
 /// A running statement's rows. Blocking: it is read from a blocking thread, where the shape runs as well.

@@ -148,6 +148,17 @@ pub fn compile_assert(node: &Yaml, scope: &Scope, each: Option<(usize, usize)>) 
     (expr, c.findings)
 }
 
+/// Compiles a condition over one row (the first of a table), which it may call by any of the names.
+pub fn compile_row_condition(node: &Yaml, scope: &Scope, table: usize, names: &[&str]) -> (Expr, Vec<Diagnostic>) {
+    let mut c = Compiler::new(scope);
+    c.slots.rows = 1;
+    for name in names {
+        c.locals.bind(name, Binding::Row { slot: 0, table });
+    }
+    let expr = c.expression(node);
+    (expr, c.findings)
+}
+
 const DIRECTIVES: [&str; 26] = [
     "$let",
     "$when",

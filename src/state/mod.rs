@@ -21,6 +21,7 @@ pub mod decisions;
 pub mod quarantine;
 pub mod releases;
 pub mod requests;
+pub mod retention;
 pub mod runs;
 
 use crate::ports::store::{Body, Condition, ObjectStore, PutOptions, StoreError, StoreErrorKind, Version};
@@ -58,7 +59,8 @@ pub enum StateError {
 impl StateError {
     /// Trying again later may help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Store(e) if matches!(e.kind, StoreErrorKind::Transient | StoreErrorKind::PreconditionFailed))
+        use StoreErrorKind::{Full, PreconditionFailed, Transient};
+        matches!(self, Self::Store(e) if matches!(e.kind, Transient | PreconditionFailed | Full))
     }
 }
 
@@ -174,6 +176,14 @@ impl State {
     pub async fn flush(&self) -> Result<(), StateError> {
         let mut attempts = Attempts::new(self.pause);
         while let Err(e) = self.store.flush().await {
+            attempts.spend(e).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, path: &str) -> Result<(), StateError> {
+        let mut attempts = Attempts::new(self.pause);
+        while let Err(e) = self.store.forget(path).await {
             attempts.spend(e).await?;
         }
         Ok(())

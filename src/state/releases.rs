@@ -4,7 +4,7 @@ use super::{State, StateError, segment};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What one run published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,21 @@ pub struct Release {
     pub data_date: Option<Date>,
     pub config_hash: String,
     pub objects: Vec<ReleasedObject>,
+    /// A release that was made by going back.
+    #[serde(flatten)]
+    pub rollback: Option<Rollback>,
+}
+
+/// Where a rollback came from, and where it went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// The run whose release was current before.
+    pub rollback_of: String,
+    /// The run whose objects are public again.
+    pub restores: String,
+    /// Runs whose releases no longer count: nothing is compared with them. None when only some paths went back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undoes: Vec<String>,
 }
 
 /// One object of a release.
@@ -29,6 +44,9 @@ pub struct ReleasedObject {
     pub document: String,
     /// `dated`, `entity`, `index`, `alias`.
     pub kind: String,
+    /// Whether the path names the target date; older records do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dated: Option<bool>,
     pub outcome: ReleasedOutcome,
     /// The generation that holds this release's content; of a superseded object, the newer one's.
     pub generation: u64,
@@ -41,6 +59,13 @@ pub struct ReleasedObject {
     pub counts: BTreeMap<String, u64>,
 }
 
+impl ReleasedObject {
+    /// Whether the path names the target date, so that only runs of that date write it.
+    pub fn is_dated(&self) -> bool {
+        self.dated.unwrap_or(self.kind == "dated")
+    }
+}
+
 /// What became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -51,6 +76,8 @@ pub enum ReleasedOutcome {
     Superseded,
     /// Written once, by an earlier run.
     Kept,
+    /// It belonged to an entity that is no more (`vanished: delete`).
+    Deleted,
 }
 
 impl ReleasedOutcome {
@@ -78,6 +105,8 @@ pub struct ReleaseHead {
     record: String,
     pub target_date: Date,
     pub as_of: Timestamp,
+    #[serde(flatten)]
+    pub rollback: Option<Rollback>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -116,7 +145,7 @@ impl State {
 
     async fn index(&self, release: &Release, record: String) -> Result<(), StateError> {
         let (run_id, target_date, as_of) = (release.run_id.clone(), release.target_date, release.as_of);
-        let head = ReleaseHead { run_id, record, target_date, as_of };
+        let head = ReleaseHead { run_id, record, target_date, as_of, rollback: release.rollback.clone() };
         self.update(&index_path(&release.export), |index: Option<ReleaseIndex>| {
             let mut index = index.unwrap_or_default();
             if index.heads.contains(&head) {
@@ -141,7 +170,7 @@ impl State {
     }
 
     /// What a release of `target_date` is compared with: the newest one (by date, then by query) that is not of a later
-    /// date. So a backfill of an old day is held against its neighbours and not against today.
+    /// date and was not rolled back. So a backfill of an old day is held against its neighbours and not against today.
     pub async fn last_release(&self, export: &str, target_date: Date) -> Result<Option<Release>, StateError> {
         match self.heads_up_to(export, target_date).await?.first() {
             Some(head) => self.release(export, head).await,
@@ -171,8 +200,31 @@ impl State {
         Ok(None)
     }
 
-    async fn heads_up_to(&self, export: &str, target_date: Date) -> Result<Vec<ReleaseHead>, StateError> {
+    /// The undated objects of a fan-out in the last release that had any, as committed and not rolled back.
+    pub async fn last_entities(&self, export: &str, document: &str) -> Result<Vec<ReleasedObject>, StateError> {
+        for head in self.standing_heads(export).await?.iter().take(LOOK_BACK) {
+            let Some(release) = self.release(export, head).await? else { continue };
+            let own = |o: &ReleasedObject| o.document == document && o.kind == "entity" && o.dated == Some(false);
+            let left = |o: &ReleasedObject| own(o) && o.outcome != ReleasedOutcome::Deleted;
+            let objects: Vec<ReleasedObject> = release.objects.into_iter().filter(left).collect();
+            if !objects.is_empty() {
+                return Ok(objects);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The history without what was rolled back.
+    async fn standing_heads(&self, export: &str) -> Result<Vec<ReleaseHead>, StateError> {
         let mut heads = self.release_history(export).await?;
+        let undone: BTreeSet<String> =
+            heads.iter().filter_map(|h| h.rollback.as_ref()).flat_map(|r| r.undoes.iter().cloned()).collect();
+        heads.retain(|h| !undone.contains(&h.run_id));
+        Ok(heads)
+    }
+
+    async fn heads_up_to(&self, export: &str, target_date: Date) -> Result<Vec<ReleaseHead>, StateError> {
+        let mut heads = self.standing_heads(export).await?;
         heads.retain(|h| h.target_date <= target_date);
         heads.sort_by_key(|h| std::cmp::Reverse((h.target_date, h.as_of)));
         Ok(heads)

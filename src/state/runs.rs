@@ -88,10 +88,10 @@ impl State {
     }
 }
 
-fn run_path(export: &str, run_id: &str) -> String {
+pub(super) fn run_path(export: &str, run_id: &str) -> String {
     format!("runs/{}/{}.json", segment(export), segment(run_id))
 }
 
-fn key_path(run_key: &str) -> String {
+pub(super) fn key_path(run_key: &str) -> String {
     format!("run-keys/{}.json", segment(run_key))
 }

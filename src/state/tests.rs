@@ -1,7 +1,7 @@
 //! Only compiled for tests: `#[cfg(test)]`.
 
 use super::claims::Claim;
-use super::releases::{Committed, Release, ReleasedObject, ReleasedOutcome};
+use super::releases::{Committed, Release, ReleasedObject, ReleasedOutcome, Rollback};
 use super::runs::{RunRecord, RunStatus};
 use super::*;
 use crate::adapters::directory::DirectoryStore;
@@ -30,6 +30,7 @@ fn release(run: &str, date: &str) -> Release {
             path: format!("e/{date}.json"),
             document: "e".into(),
             kind: "dated".into(),
+            dated: None,
             outcome: ReleasedOutcome::Written,
             generation: 1,
             sha256: "s".into(),
@@ -37,6 +38,7 @@ fn release(run: &str, date: &str) -> Release {
             schema: None,
             counts: [("games[]".to_owned(), 8)].into(),
         }],
+        rollback: None,
     }
 }
 
@@ -54,6 +56,50 @@ fn run(id: &str, status: RunStatus) -> RunRecord {
         reason: None,
         report: serde_json::json!({"rows": 3}),
     }
+}
+
+#[tokio::test]
+async fn old_runs_and_rejected_documents_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = State::new(Arc::new(DirectoryStore::new(dir.path().join("state")).keep_versions(1)));
+    let keep = retention::Keep { runs: 3, quarantined: 2, keys: SignedDuration::from_hours(1) };
+    for n in 0..8 {
+        let id = format!("r{n}");
+        let key = (n % 2 == 0).then(|| format!("key {n}"));
+        state.record_run(&RunRecord { run_key: key, ..run(&id, RunStatus::Failed) }).await.unwrap();
+        let rejection = quarantine::Rejection {
+            export: "e".into(),
+            run_id: id,
+            path: "e/latest.json".into(),
+            at: at("2025-12-12T18:00:00Z"),
+            size: 1,
+            findings: Vec::new(),
+        };
+        state.quarantine(&rejection, &Body::from(b"x".to_vec())).await.unwrap();
+    }
+    let files = || walk(dir.path());
+    // The oldest run's key is still within its term, which ends the search.
+    state.prune("e", at("2025-12-12T18:30:00Z"), keep).await.unwrap();
+    assert_eq!(state.run_ids("e").await.unwrap().len(), 8);
+    let set_aside: Vec<String> = state.quarantined("e").await.unwrap().into_iter().map(|(run, _)| run).collect();
+    assert_eq!(set_aside, ["r7", "r6"]);
+    let before = files();
+    state.prune("e", at("2025-12-12T20:00:00Z"), keep).await.unwrap();
+    assert_eq!(state.run_ids("e").await.unwrap(), ["r7", "r6", "r5"]);
+    assert!(state.run_of_key("key 4").await.unwrap().is_none());
+    assert!(state.run_of_key("key 6").await.unwrap().is_some());
+    // Nothing of them is left: no record, no old version, no empty folder.
+    let left = files();
+    assert!(left < before);
+    state.prune("e", at("2025-12-12T20:00:00Z"), keep).await.unwrap();
+    assert_eq!(files(), left);
+    assert!(!dir.path().join("state/quarantine/e/r0").exists());
+    assert!(!dir.path().join("state.store/objects/quarantine.d/e.d/r0.d").exists());
+}
+
+fn walk(dir: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    entries.map(|p| 1 + if p.is_dir() { walk(&p) } else { 0 }).sum()
 }
 
 #[tokio::test]
@@ -75,6 +121,12 @@ async fn releases_are_found_by_date_and_document() {
     assert!(object.is_some());
     assert_eq!(state.last_object("e", date, "other", None).await.unwrap(), None);
     assert_eq!(state.all_releases("e").await.unwrap().len(), 3);
+    // What was rolled back is no longer compared with.
+    let rollback = Rollback { rollback_of: "r2".into(), restores: "r1".into(), undoes: vec!["r2".into()] };
+    let back = Release { rollback: Some(rollback), objects: Vec::new(), ..release("r4", "2025-12-12") };
+    state.record_release(&back).await.unwrap();
+    assert_eq!(state.last_object("e", date, "e", None).await.unwrap().unwrap().path, "e/2025-12-10.json");
+    assert_eq!(state.release("e", &state.release_history("e").await.unwrap()[0]).await.unwrap(), Some(back));
     assert_eq!(state.release_history("none").await.unwrap(), []);
 }
 

@@ -60,4 +60,6 @@ fn five_is_that_an_outside_system_was_not_available() {
     // A file where the store's folder has to be.
     sandbox.write("public", "in the way");
     sandbox.run("doctor").expect(5);
+    let ran = sandbox.run("run --date 2025-12-12").expect(5);
+    assert!(ran.stdout.contains("public") && sandbox.read("public") == "in the way", "{}", ran.stdout);
 }

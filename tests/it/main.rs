@@ -5,5 +5,7 @@
 mod cases;
 mod exit_codes;
 mod harness;
+mod killed;
+mod outside;
 mod shipped;
 mod tidy;

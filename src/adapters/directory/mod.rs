@@ -324,6 +324,29 @@ impl DirectoryStore {
         Ok(())
     }
 
+    /// Removes the file, then the versions, then the record: a kill in between leaves an object that is absent.
+    fn forget_now(&self, path: &str) -> Result<(), StoreError> {
+        let call = self.call("forget", path)?;
+        let _held = self.locks.lock(call)?;
+        let (live, meta) = (self.tree.root.join(path), self.beside(path, ".meta"));
+        if let Some(place) = self.tree.place(call, false)? {
+            match unlinkat(&place.folder, place.name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(call.io(e)),
+            }
+        }
+        let versions = self.beside(path, ".versions");
+        for result in [std::fs::remove_dir_all(&versions), std::fs::remove_file(&meta)] {
+            match result {
+                Err(e) if e.kind() != ErrorKind::NotFound => return Err(call.io_at(e, &meta)),
+                _ => {}
+            }
+        }
+        remove_empty_folders(&live, &self.tree.root);
+        remove_empty_folders(&meta, &self.control);
+        Ok(())
+    }
+
     fn get_now(&self, path: &str, generation: Option<u64>) -> Result<Object, StoreError> {
         let call = self.call("get", path)?;
         let place = self.tree.place(call, false)?;
@@ -402,6 +425,11 @@ impl ObjectStore for DirectoryStore {
 
     fn spool_dir(&self) -> Result<PathBuf, StoreError> {
         let call = Call { operation: "spool", path: "", store: &self.name };
+        // Said before anything is made: nothing could be written here.
+        if self.tree.root.metadata().is_ok_and(|there| !there.is_dir()) {
+            let error = call.error(StoreErrorKind::Denied, format!("`{}` is no folder", self.tree.root.display()));
+            return Err(error.help("move it away, or name another folder"));
+        }
         Ok(self.session(call)?.folder.clone())
     }
 
@@ -434,12 +462,26 @@ impl ObjectStore for DirectoryStore {
         self.delete_now(path, condition)
     }
 
+    async fn forget(&self, path: &str) -> Result<(), StoreError> {
+        self.forget_now(path)
+    }
+
     async fn versions(&self, path: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.versions_now(path)
     }
 
     async fn flush(&self) -> Result<(), StoreError> {
         self.flush_now()
+    }
+}
+
+/// Removes the folders above a file that became empty, up to a root. Only tidying.
+fn remove_empty_folders(file: &Path, root: &Path) {
+    let above = file.ancestors().skip(1).take_while(|folder| *folder != root && folder.starts_with(root));
+    for folder in above {
+        if std::fs::remove_dir(folder).is_err() {
+            return;
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod warehouse;
 
 use crate::config::Table;
 use crate::model::{Batch, Field, Param, Type};
+use crate::ports::cancel::{Cancel, OnCancel};
 use crate::ports::warehouse::{RowStream, WarehouseError, WarehouseErrorKind as Kind};
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -81,10 +82,13 @@ impl DuckDb {
         fields: Option<Vec<Field>>,
         tables: &[String],
         params: &[Param],
+        cancel: &Cancel,
     ) -> Result<DuckRows, WarehouseError> {
         let connection = self.connect()?;
+        let bell = connection.interrupt();
+        let on_cancel = cancel.on_cancel(move || bell.ring());
         self.ensure_views(&connection, tables)?;
-        let mut rows = begin(&connection, sql, params)?;
+        let mut rows = begin(&connection, sql, params, cancel)?;
         let columns = rows.columns();
         let fields = match fields {
             Some(fields) if fields.len() == columns.len() => fields,
@@ -104,17 +108,23 @@ impl DuckDb {
                 .collect(),
         };
         let types = columns.into_iter().map(|(_, ty)| ty).collect();
-        Ok(DuckRows { rows, finished: false, types, fields: fields.into(), _connection: connection })
+        let (fields, cancel) = (fields.into(), cancel.clone());
+        Ok(DuckRows { rows, finished: false, types, fields, cancel, _on_cancel: on_cancel, _connection: connection })
     }
 }
 
 /// Prepares, binds and starts.
-fn begin(connection: &raw::Connection, sql: &str, params: &[Param]) -> Result<raw::Rows, WarehouseError> {
+fn begin(
+    connection: &raw::Connection,
+    sql: &str,
+    params: &[Param],
+    cancel: &Cancel,
+) -> Result<raw::Rows, WarehouseError> {
     let prepared = connection.prepare(sql)?;
     for param in params {
         prepared.bind(param)?;
     }
-    prepared.stream()
+    prepared.stream(cancel)
 }
 
 fn open() -> Result<Arc<raw::Database>, WarehouseError> {
@@ -136,6 +146,8 @@ pub struct DuckRows {
     finished: bool,
     types: Vec<raw::LogicalType>,
     fields: Arc<[Field]>,
+    cancel: Cancel,
+    _on_cancel: OnCancel,
     _connection: raw::Connection,
 }
 
@@ -147,6 +159,9 @@ impl RowStream for DuckRows {
     fn next(&mut self) -> Result<Option<Batch>, WarehouseError> {
         if self.finished {
             return Ok(None);
+        }
+        if self.cancel.is_cancelled() {
+            return Err(raw::cancelled());
         }
         while let Some(chunk) = self.rows.fetch()? {
             if chunk.rows() > 0 {
@@ -163,9 +178,10 @@ impl RowStream for DuckRows {
 mod tests {
     use super::*;
     use crate::model::{Data, Value};
+    use crate::ports::cancel::Watchdog;
 
     fn rows(sql: &str, params: &[Param]) -> Vec<Batch> {
-        let mut rows = DuckDb::new(None, BTreeMap::new()).start(sql, None, &[], params).unwrap();
+        let mut rows = DuckDb::new(None, BTreeMap::new()).start(sql, None, &[], params, &Cancel::default()).unwrap();
         std::iter::from_fn(|| rows.next().unwrap()).collect()
     }
 
@@ -205,8 +221,32 @@ mod tests {
     #[test]
     fn an_overflow_is_a_runtime_error() {
         let result = DuckDb::new(None, BTreeMap::new())
-            .start("SELECT i + 9223372036854775807 FROM range(2) t(i)", None, &[], &[])
+            .start("SELECT i + 9223372036854775807 FROM range(2) t(i)", None, &[], &[], &Cancel::default())
             .and_then(|mut r| r.next());
         assert_eq!(result.unwrap_err().kind, Kind::Runtime);
+    }
+
+    #[test]
+    fn a_long_statement_ends_soon_after_it_is_cancelled() {
+        // Both ways: while nothing has come yet (an aggregate), and while rows are read.
+        for (sql, reads) in [
+            ("SELECT count(*) FROM range(100000000) a(x), range(100000) b(y) WHERE hash(x, y) % 7 = 0", false),
+            ("SELECT x, y FROM range(100000000) a(x), range(100000) b(y) WHERE hash(x, y) % 7 = 0", true),
+        ] {
+            let cancel = Cancel::default();
+            let _watchdog = Watchdog::start(cancel.clone(), std::time::Duration::from_millis(100), "enough".to_owned());
+            let begun = std::time::Instant::now();
+            let mut batches = 0;
+            let ended = DuckDb::new(None, BTreeMap::new()).start(sql, None, &[], &[], &cancel).and_then(|mut rows| {
+                while rows.next()?.is_some() {
+                    batches += 1;
+                }
+                Ok(())
+            });
+            let error = ended.unwrap_err();
+            assert_eq!(error.kind, Kind::Cancelled, "{sql}: {error}");
+            assert!(begun.elapsed().as_secs() < 10, "{sql}: {:?}", begun.elapsed());
+            assert_eq!(batches > 0, reads, "{sql}");
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! DuckDB's C interface behind safe types: each handle is freed once, each error carries DuckDB's kind and text.
 
 use crate::model::{Param, Type, Value};
+use crate::ports::cancel::Cancel;
 use crate::ports::warehouse::{WarehouseError, WarehouseErrorKind as Kind};
 use libduckdb_sys as ffi;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// A C string of a text without NUL.
 pub(super) fn c_string(text: &str) -> Result<CString, WarehouseError> {
@@ -61,7 +63,8 @@ impl Database {
         if unsafe { ffi::duckdb_connect(self.handle, &mut handle) } != ffi::DuckDBSuccess {
             return Err(WarehouseError::new(Kind::Transient, "cannot connect to the embedded engine"));
         }
-        Ok(Connection { handle, _database: self.clone() })
+        let interrupt = Arc::new(Interrupt(Mutex::new(Some(Handle(handle)))));
+        Ok(Connection { handle, interrupt, _database: self.clone() })
     }
 }
 
@@ -75,6 +78,7 @@ impl Drop for Database {
 /// A connection: one statement at a time.
 pub struct Connection {
     handle: ffi::duckdb_connection,
+    interrupt: Arc<Interrupt>,
     _database: Arc<Database>,
 }
 
@@ -112,10 +116,33 @@ impl Connection {
     pub(super) fn handle(&self) -> ffi::duckdb_connection {
         self.handle
     }
+
+    /// Ends what the connection is doing, from any thread; it may outlive the connection.
+    pub fn interrupt(&self) -> Arc<Interrupt> {
+        self.interrupt.clone()
+    }
+}
+
+/// A connection's bell.
+pub struct Interrupt(Mutex<Option<Handle>>);
+
+struct Handle(ffi::duckdb_connection);
+
+// SAFETY: the handle is used for `duckdb_interrupt` alone, which may be called from any thread.
+unsafe impl Send for Handle {}
+
+impl Interrupt {
+    pub fn ring(&self) {
+        if let Some(Handle(handle)) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            // SAFETY: the connection is open: its drop takes the handle out first, under the lock.
+            unsafe { ffi::duckdb_interrupt(*handle) }
+        }
+    }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.interrupt.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         // SAFETY: disconnected once.
         unsafe { ffi::duckdb_disconnect(&mut self.handle) }
     }
@@ -163,8 +190,9 @@ impl Prepared<'_> {
         Ok(())
     }
 
-    /// Starts the statement; rows are made while they are fetched.
-    pub fn stream(&self) -> Result<Rows, WarehouseError> {
+    /// Starts the statement; rows are made while they are fetched. It goes in steps, so that a cancellation is heard also
+    /// when it came just before the engine began (which forgets earlier interrupts).
+    pub fn stream(&self, cancel: &Cancel) -> Result<Rows, WarehouseError> {
         let mut pending = ptr::null_mut();
         // SAFETY: pending and result are destroyed on every path.
         unsafe {
@@ -172,6 +200,24 @@ impl Prepared<'_> {
                 let error = error_of_text(&owned_text(ffi::duckdb_pending_error(pending)));
                 ffi::duckdb_destroy_pending(&mut pending);
                 return Err(error);
+            }
+            loop {
+                if cancel.is_cancelled() {
+                    ffi::duckdb_destroy_pending(&mut pending);
+                    return Err(cancelled());
+                }
+                let state = ffi::duckdb_pending_execute_task(pending);
+                if state == ffi::duckdb_pending_state_DUCKDB_PENDING_ERROR {
+                    let error = error_of_text(&owned_text(ffi::duckdb_pending_error(pending)));
+                    ffi::duckdb_destroy_pending(&mut pending);
+                    return Err(error);
+                }
+                if ffi::duckdb_pending_execution_is_finished(state) {
+                    break;
+                }
+                if state == ffi::duckdb_pending_state_DUCKDB_PENDING_NO_TASKS_AVAILABLE {
+                    std::thread::sleep(Duration::from_micros(100));
+                }
             }
             let mut result = std::mem::zeroed();
             let state = ffi::duckdb_execute_pending(pending, &mut result);
@@ -187,6 +233,11 @@ impl Drop for Prepared<'_> {
         // SAFETY: destroyed once.
         unsafe { ffi::duckdb_destroy_prepare(&mut self.handle) }
     }
+}
+
+/// What a cancelled statement says.
+pub(super) fn cancelled() -> WarehouseError {
+    WarehouseError::new(Kind::Cancelled, "it was cancelled")
 }
 
 /// A running statement's result.
@@ -449,9 +500,15 @@ unsafe fn result_error(result: &mut ffi::duckdb_result) -> WarehouseError {
 /// DuckDB's prepare step gives a text alone, which begins with the kind.
 fn error_of_text(text: &str) -> WarehouseError {
     let kind = match text.split_once(':').map(|(kind, _)| kind) {
-        Some("Conversion Error" | "Out of Range Error" | "Invalid Input Error" | "Mismatch Type Error") => {
-            Kind::Runtime
-        }
+        Some(
+            "Conversion Error"
+            | "Out of Range Error"
+            | "Invalid Input Error"
+            | "Mismatch Type Error"
+            | "Divide by Zero Error"
+            | "Decimal Error"
+            | "Object Size Error",
+        ) => Kind::Runtime,
         Some("IO Error" | "Permission Error") => Kind::Data,
         Some("INTERRUPT Error") => Kind::Cancelled,
         Some("Out of Memory Error") => Kind::Transient,

@@ -2,6 +2,7 @@
 
 use super::{DuckDb, DuckRows};
 use crate::model::{Field, Statement, Type};
+use crate::ports::cancel::Cancel;
 use crate::ports::warehouse::{RowStream, Warehouse, WarehouseError, WarehouseErrorKind as Kind};
 use crate::sql::{Catalog, Lowered, SqlError, SqlErrorKind, TableInfo, lower};
 use async_trait::async_trait;
@@ -31,9 +32,9 @@ impl DuckDb {
         lower(&statement.sql, &params, self).map_err(|error| sql_error(&statement.sql, error))
     }
 
-    fn rows(&self, statement: &Statement) -> Result<DuckRows, WarehouseError> {
+    fn rows(&self, statement: &Statement, cancel: &Cancel) -> Result<DuckRows, WarehouseError> {
         let lowered = self.lowered(statement)?;
-        self.start(&lowered.sql, Some(lowered.fields), &lowered.tables, &statement.params)
+        self.start(&lowered.sql, Some(lowered.fields), &lowered.tables, &statement.params, cancel)
     }
 }
 
@@ -66,7 +67,7 @@ impl Warehouse for DuckDb {
         Ok(self.lowered(statement)?.fields)
     }
 
-    async fn query(&self, statement: &Statement) -> Result<Box<dyn RowStream>, WarehouseError> {
-        Ok(Box::new(self.rows(statement)?))
+    async fn query(&self, statement: &Statement, cancel: &Cancel) -> Result<Box<dyn RowStream>, WarehouseError> {
+        Ok(Box::new(self.rows(statement, cancel)?))
     }
 }

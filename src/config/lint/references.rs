@@ -3,7 +3,7 @@
 use super::with_nearest;
 use crate::config::decode::items;
 use crate::config::{Export, Node, Project};
-use crate::diagnostics::Diagnostic;
+use crate::diagnostics::{Diagnostic, Spanned};
 
 /// Checks the references.
 pub fn check(project: &Project) -> Vec<Diagnostic> {
@@ -30,7 +30,7 @@ pub fn check(project: &Project) -> Vec<Diagnostic> {
                     .extend(["min_rows", "no_orphans", "in"].iter().filter_map(|key| query(export, guard.get(key))));
             }
         }
-        findings.extend(export.ready.iter().filter_map(|ready| query(export, ready.get("query"))));
+        findings.extend(export.ready.iter().filter_map(|ready| known_query(export, ready.query.as_ref()?)));
     }
     findings
 }
@@ -47,13 +47,16 @@ fn topic(project: &Project, node: Option<&Node>) -> Option<Diagnostic> {
 
 fn query(export: &Export, node: Option<&Node>) -> Option<Diagnostic> {
     let node = node?;
-    let name = node.as_str()?;
+    known_query(export, &Spanned { value: node.as_str()?.to_owned(), span: node.span })
+}
+
+fn known_query(export: &Export, name: &Spanned<String>) -> Option<Diagnostic> {
     let known = export.queries.iter().map(|q| q.name.value.as_str());
-    if known.clone().any(|k| k == name) {
+    if known.clone().any(|k| k == name.value) {
         return None;
     }
-    let found = Diagnostic::error("unknown-query", format!("there is no query `{name}`"), node.span);
-    Some(with_nearest(found, name, known))
+    let found = Diagnostic::error("unknown-query", format!("there is no query `{}`", name.value), name.span);
+    Some(with_nearest(found, &name.value, known))
 }
 
 fn documents(export: &Export) -> Vec<Diagnostic> {
