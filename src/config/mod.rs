@@ -12,6 +12,7 @@ pub mod node;
 pub mod path;
 pub mod spec;
 pub mod tables;
+pub mod triggers;
 pub mod yaml;
 
 pub use load::{Loaded, load};

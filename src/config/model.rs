@@ -95,6 +95,23 @@ pub struct Job {
     pub min_games: Option<i64>,
 }
 
+/// An upstream event that becomes a request.
+#[derive(Debug, Clone)]
+pub struct TriggerDecl {
+    pub name: Spanned<String>,
+    /// A key of `topics`.
+    pub topic: Spanned<String>,
+    /// Path of the upstream message's JSON Schema below the project's root.
+    pub schema: Option<Spanned<String>>,
+    pub dedupe_by: Option<Node>,
+    /// Conditions, each with the reason when it does not hold.
+    pub when: Vec<(Node, String)>,
+    /// A key of `topics`.
+    pub publish_topic: Spanned<String>,
+    /// The published message's shape.
+    pub message: Node,
+}
+
 /// A declared table.
 #[derive(Debug, Clone)]
 pub struct Table {

@@ -60,7 +60,8 @@ pub async fn run(
     }
 }
 
-fn one(engine: &Engine, request: &ExportRequest, name: &str, handle: &Handle) -> ExportReport {
+/// Runs one export of a request; blocking.
+pub fn one(engine: &Engine, request: &ExportRequest, name: &str, handle: &Handle) -> ExportReport {
     if INTERRUPTED.load(Ordering::Relaxed) {
         return ExportReport { reason: Some("the run was interrupted before it began".into()), ..empty_report(name) };
     }
@@ -100,7 +101,8 @@ pub fn record(engine: &Engine, request: &ExportRequest, report: &RunReport, hand
     Ok(())
 }
 
-fn status(status: Status) -> RunStatus {
+/// How a run record names an export's status.
+pub fn status(status: Status) -> RunStatus {
     match status {
         Status::Published => RunStatus::Published,
         Status::Unchanged => RunStatus::Unchanged,

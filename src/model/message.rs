@@ -77,6 +77,8 @@ pub mod attributes {
     pub const DECISION: &str = "phase6-decision";
     /// RFC 3339: when the upstream message was published, for the latency from upstream to upload.
     pub const UPSTREAM_TIME: &str = "phase6-upstream-time";
+    /// The run whose failed exports the message asks for again.
+    pub const RETRY_OF: &str = "phase6-retry-of";
     /// The run that a completion message tells of.
     pub const RUN_ID: &str = "phase6-run-id";
 }

@@ -30,3 +30,17 @@ pub enum Value {
     Text(String),
     Array(Vec<Value>),
 }
+
+impl Value {
+    /// The value as JSON, for records.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(v) => (*v).into(),
+            Value::Int64(v) => (*v).into(),
+            Value::Float64(v) => (*v).into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::Array(items) => items.iter().map(Value::to_json).collect(),
+        }
+    }
+}

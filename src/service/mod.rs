@@ -1,2 +1,112 @@
 //! The loops of `phase6 serve`: orchestrator (gates), scheduler, worker, monitor, HTTP door. Each is a pure decision and a small
 //! loop around it; they meet only on the bus and in the state store, so that any number of copies may run.
+//!
+//! ```text
+//!  upstream topic ─► orchestrator (gate) ─┐
+//!  clock ─────────► scheduler ────────────┼─► export_trigger ─► worker (plan, retry) ─► engine ─► export_complete
+//!  POST /v1/runs ─────────────────────────┘
+//! ```
+
+pub mod consumer;
+pub mod gate;
+pub mod orchestrator;
+pub mod plan;
+pub mod retry;
+pub mod settings;
+pub mod undertaker;
+pub mod worker;
+
+use crate::config::Project;
+use crate::engine::export::{Engine, empty_report};
+use crate::model::dates::DayRule;
+use crate::model::report::{ExportReport, Status};
+use crate::model::request::ExportRequest;
+use crate::ports::bus::Bus;
+use crate::ports::cancel::Cancel;
+use crate::ports::clock::Clock;
+use crate::state::State;
+use async_trait::async_trait;
+use settings::Settings;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Makes and publishes one export of a request: the engine, or what stands for it in a simulation.
+#[async_trait]
+pub trait Exporter: Send + Sync {
+    /// Whatever happens is in the report. A cancelled token ends the work before its next step; what is being published is
+    /// finished.
+    async fn export(&self, request: &ExportRequest, export: &str, cancel: &Cancel) -> ExportReport;
+}
+
+#[async_trait]
+impl Exporter for Engine {
+    async fn export(&self, request: &ExportRequest, export: &str, cancel: &Cancel) -> ExportReport {
+        let mut engine = self.clone();
+        engine.cancel = cancel.clone();
+        let (request, name) = (request.clone(), export.to_owned());
+        let handle = tokio::runtime::Handle::current();
+        let task = tokio::task::spawn_blocking(move || crate::engine::request::one(&engine, &request, &name, &handle));
+        task.await.unwrap_or_else(|error| ExportReport {
+            status: Status::Failed,
+            reason: Some(format!("internal error: {error}")),
+            ..empty_report(export)
+        })
+    }
+}
+
+/// What a valid configuration comes to; a reload replaces it whole.
+pub struct Setup {
+    pub project: Arc<Project>,
+    pub rule: DayRule,
+    /// The target's name.
+    pub target: String,
+    pub exporter: Arc<dyn Exporter>,
+    pub gates: Vec<gate::Gate>,
+    pub settings: Settings,
+}
+
+/// The setup in force.
+#[derive(Clone)]
+pub struct Live(Arc<RwLock<Arc<Setup>>>);
+
+impl Live {
+    pub fn new(setup: Setup) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(setup))))
+    }
+
+    /// The present setup; work under way keeps the one that it began with.
+    pub fn now(&self) -> Arc<Setup> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn replace(&self, setup: Setup) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(setup);
+    }
+}
+
+/// What every loop works with.
+#[derive(Clone)]
+pub struct Service {
+    pub bus: Arc<dyn Bus>,
+    pub state: State,
+    pub clock: Arc<dyn Clock>,
+    pub live: Live,
+    /// This copy's name in claims.
+    pub name: String,
+    /// Cancelled when the grace period of a shutdown is over: what can be handed back is.
+    pub drain: Cancel,
+}
+
+/// Why a message could not be answered now: it is delivered again.
+#[derive(Debug)]
+pub struct Trouble(pub String);
+
+impl<E: std::error::Error> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Says on standard error what went wrong with something that will be tried again.
+pub(crate) fn log_trouble(what: &str) {
+    eprintln!("phase6: {what}");
+}

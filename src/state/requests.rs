@@ -36,9 +36,6 @@ pub struct RequestRecord {
     /// Why it ended as it did, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The completion message's id, once it is published.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub completion_message: Option<String>,
     /// The run that answered the same cause before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duplicate_of: Option<String>,

@@ -1,0 +1,113 @@
+//! Takes messages of a subscription, a few at once, keeps their leases, and answers each: the loop that orchestrator, worker
+//! and undertaker share.
+
+use super::Service;
+use crate::ports::bus::{Delivery, LeaseId, Subscription};
+use crate::ports::cancel::Cancel;
+use async_trait::async_trait;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// What is done with a message.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// Works the message. `cancel` says that its lease was lost or that the service goes away.
+    async fn handle(&self, delivery: &Delivery, cancel: &Cancel) -> Answer;
+}
+
+/// A message's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It is done with: never again.
+    Ack,
+    /// It shall come again, after this time at the earliest.
+    Later(Duration),
+}
+
+/// How long one pull waits; also how long a shutdown may go unnoticed.
+const PULL_WAIT: Duration = Duration::from_millis(500);
+
+/// Works the subscription until the shutdown, then finishes what is under way.
+pub async fn consume(
+    service: Service,
+    subscription: Subscription,
+    at_once: usize,
+    handler: Arc<dyn Handler>,
+    shutdown: watch::Receiver<bool>,
+) {
+    let permits = Arc::new(Semaphore::new(at_once));
+    let mut tasks = JoinSet::new();
+    let mut failures = 0;
+    while !*shutdown.borrow() {
+        let mut gone = shutdown.clone();
+        let first = tokio::select! {
+            permit = permits.clone().acquire_owned() => permit,
+            _ = gone.changed() => break,
+        };
+        let Ok(first) = first else { break };
+        let free = 1 + permits.available_permits();
+        let pulled = match service.bus.pull(&subscription.name, free, PULL_WAIT).await {
+            Ok(pulled) => pulled,
+            Err(error) => {
+                failures += 1;
+                super::log_trouble(&format!("{}: {error}", subscription.name));
+                drop(first);
+                tokio::time::sleep(pause(failures)).await;
+                continue;
+            }
+        };
+        failures = 0;
+        let mut permit = Some(first);
+        for delivery in pulled {
+            let permit = match permit.take() {
+                Some(permit) => permit,
+                None => match permits.clone().acquire_owned().await {
+                    Ok(permit) => permit,
+                    Err(_) => break,
+                },
+            };
+            let (service, handler, lease) = (service.clone(), handler.clone(), subscription.lease);
+            tasks.spawn(async move {
+                answer(&service, &delivery, handler.as_ref(), lease).await;
+                drop(permit);
+            });
+        }
+        while tasks.try_join_next().is_some() {}
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+fn pause(failures: u32) -> Duration {
+    Duration::from_millis(250 << failures.min(7))
+}
+
+/// Works one message and tells the bus. An answer that does not arrive is as if the process had died: it comes again.
+async fn answer(service: &Service, delivery: &Delivery, handler: &dyn Handler, lease: Duration) {
+    let (cancel, _guard) = service.drain.child();
+    let work = handler.handle(delivery, &cancel);
+    let answer = tokio::select! {
+        answer = work => answer,
+        never = keep(service, &delivery.lease, lease, &cancel) => match never {},
+    };
+    let told = match answer {
+        Answer::Ack => service.bus.ack(&delivery.lease).await,
+        Answer::Later(delay) => service.bus.hand_back(&delivery.lease, delay).await,
+    };
+    if let Err(error) = told {
+        super::log_trouble(&format!("message {}: {error}", delivery.message.id));
+    }
+}
+
+/// Extends the lease as long as the message is worked. Never ends: when the lease is lost, the work is told and stops itself.
+async fn keep(service: &Service, id: &LeaseId, lease: Duration, cancel: &Cancel) -> Infallible {
+    loop {
+        tokio::time::sleep(lease / 3).await;
+        if let Ok(false) = service.bus.extend(id, lease).await {
+            cancel.cancel("another copy has taken the message over");
+            return std::future::pending().await;
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The loop of one trigger: judges each upstream message, publishes what it comes to, records the verdict, acknowledges. In this
+//! order: a crash in between judges again, and what is published twice is one run by its cause.
+
+use super::consumer::{Answer, Handler};
+use super::gate::{Accepted, Gate, Judgement};
+use super::{Service, Setup, Trouble, plan, undertaker};
+use crate::model::message::attributes;
+use crate::ports::bus::{Delivery, Message, NewMessage};
+use crate::ports::cancel::Cancel;
+use crate::state::decisions::{Decision, Verdict};
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a message waits after trouble with bus or state store.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
+
+/// Judges the messages of one trigger.
+pub struct Orchestrator {
+    pub service: Service,
+    pub trigger: String,
+}
+
+#[async_trait]
+impl Handler for Orchestrator {
+    async fn handle(&self, delivery: &Delivery, _cancel: &Cancel) -> Answer {
+        let setup = self.service.live.now();
+        let Some(gate) = setup.gates.iter().find(|g| g.decl.name.value == self.trigger) else {
+            // The trigger was taken out of the configuration: its messages wait for it to come back, or for the dead letter.
+            return Answer::Later(TROUBLE_PAUSE * 30);
+        };
+        match judge(&self.service, &setup, gate, delivery).await {
+            Ok(()) => Answer::Ack,
+            Err(Trouble(reason)) => {
+                super::log_trouble(&format!("trigger `{}`, message {}: {reason}", self.trigger, delivery.message.id));
+                Answer::Later(TROUBLE_PAUSE)
+            }
+        }
+    }
+}
+
+async fn judge(service: &Service, setup: &Setup, gate: &Gate, delivery: &Delivery) -> Result<(), Trouble> {
+    let message = &delivery.message;
+    let id = plan::run_id(message);
+    if service.state.decision(&id).await?.is_some() {
+        return Ok(());
+    }
+    let json: serde_json::Value = match serde_json::from_slice(&message.body) {
+        Ok(json) => json,
+        Err(error) => {
+            let reason = format!("the body is no JSON: {error}");
+            undertaker::bury(service, delivery, &gate.subscription(), &reason, None).await?;
+            let decision = decision(service, gate, message, serde_json::Value::Null, &message.id);
+            return record(service, Decision { verdict: Verdict::Reject, reason, ..decision }).await;
+        }
+    };
+    let cause_id = gate.cause_id(&setup.project, &setup.rule, message, &json);
+    let judgement = gate.judge(&setup.project, &setup.rule, message, &json, false);
+    let decision = decision(service, gate, message, json, &cause_id);
+    let decision = match judgement {
+        Judgement::Skip(reason) => Decision { verdict: Verdict::Skip, reason, ..decision },
+        Judgement::Reject(reason) => {
+            undertaker::bury(service, delivery, &gate.subscription(), &reason, None).await?;
+            Decision { verdict: Verdict::Reject, reason, ..decision }
+        }
+        Judgement::Accept(accepted) => accept(service, setup, gate, accepted, decision).await?,
+    };
+    record(service, decision).await
+}
+
+/// Publishes an accepted message, unless the same cause was accepted before.
+async fn accept(
+    service: &Service,
+    setup: &Setup,
+    gate: &Gate,
+    accepted: Accepted,
+    decision: Decision,
+) -> Result<Decision, Trouble> {
+    let trigger = &gate.decl.name.value;
+    if let Some(before) = service.state.accepted(trigger, &decision.cause_id).await? {
+        let reason = format!("`{}` was accepted before", decision.cause_id);
+        return Ok(Decision { verdict: Verdict::Duplicate, reason, duplicate_of: Some(before), ..decision });
+    }
+    let output = publish(service, setup, gate, &accepted, &decision).await?;
+    service.state.accept(trigger, &decision.cause_id, &decision.id).await?;
+    Ok(Decision {
+        verdict: Verdict::Accept,
+        reason: "every rule holds".to_owned(),
+        output_message: Some(output),
+        target_date: accepted.target_date,
+        ..decision
+    })
+}
+
+/// Publishes the trigger's message; returns its id.
+pub async fn publish(
+    service: &Service,
+    setup: &Setup,
+    gate: &Gate,
+    accepted: &Accepted,
+    decision: &Decision,
+) -> Result<String, Trouble> {
+    let key = &gate.decl.publish_topic.value;
+    let topic = setup.project.topic(key).ok_or_else(|| Trouble(format!("`topics:` has no `{key}`")))?;
+    let mut set = BTreeMap::new();
+    set.insert(attributes::CAUSE_ID.to_owned(), decision.cause_id.clone());
+    set.insert(attributes::CAUSE_KIND.to_owned(), "message".to_owned());
+    set.insert(attributes::DECISION.to_owned(), decision.id.clone());
+    set.insert(attributes::UPSTREAM_TIME.to_owned(), decision.published_at.to_string());
+    let message = NewMessage { body: accepted.body.clone(), attributes: set };
+    Ok(service.bus.publish(topic, &message).await?)
+}
+
+fn decision(service: &Service, gate: &Gate, message: &Message, json: serde_json::Value, cause_id: &str) -> Decision {
+    Decision {
+        id: plan::run_id(message),
+        trigger: gate.decl.name.value.clone(),
+        verdict: Verdict::Skip,
+        reason: String::new(),
+        message_id: message.id.clone(),
+        topic: message.topic.clone(),
+        published_at: message.published_at,
+        decided_at: service.clock.now(),
+        cause_id: cause_id.to_owned(),
+        message: json,
+        target_date: None,
+        output_message: None,
+        duplicate_of: None,
+        forced: false,
+    }
+}
+
+async fn record(service: &Service, decision: Decision) -> Result<(), Trouble> {
+    Ok(service.state.record_decision(&decision).await?)
+}

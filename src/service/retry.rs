@@ -1,0 +1,122 @@
+//! What happens after an export's attempt: nothing more, another attempt, or giving up. Pure.
+
+use super::settings::Settings;
+use crate::model::report::{ExportReport, FailureClass, Status};
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+/// What happens next to an export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// It succeeded, or trying again cannot help.
+    Done,
+    /// It is tried again at this time.
+    Again(Timestamp),
+    /// Attempts or time are used up; why, in words that end a sentence.
+    GiveUp(String),
+}
+
+/// The longest pause between attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// Decides by the error's class alone (`design/semantics.md` §2). The deadline counts from the first attempt, so that a retry
+/// never eats more than its budget (incident I-9).
+pub fn next_step(
+    report: &ExportReport,
+    attempts: u32,
+    first_attempt: Timestamp,
+    now: Timestamp,
+    settings: &Settings,
+    salt: &str,
+) -> Step {
+    if report.status.is_success() {
+        return Step::Done;
+    }
+    let (pause, give_up_after, limit) = match (report.status, report.class) {
+        (Status::NotReady, _) | (_, Some(FailureClass::NotReady)) => (
+            report.retry_after_ms.map_or(settings.retry_every, Duration::from_millis),
+            report.give_up_after_ms.map_or(settings.give_up_after, Duration::from_millis),
+            u32::MAX,
+        ),
+        (Status::NotRun, _) | (_, Some(FailureClass::Transient)) => {
+            (backoff(settings.backoff, attempts, salt), settings.give_up_after, settings.max_attempts)
+        }
+        _ => return Step::Done,
+    };
+    if attempts >= limit {
+        return Step::GiveUp(format!("given up after {attempts} attempts"));
+    }
+    let deadline = after(first_attempt, give_up_after);
+    if now >= deadline {
+        return Step::GiveUp(format!("given up after {}", human(give_up_after)));
+    }
+    // The last attempt is at the deadline itself.
+    Step::Again(after(now, pause).min(deadline))
+}
+
+/// Doubles with each attempt, with a quarter of jitter that the request's name decides, so that a simulation repeats itself.
+fn backoff(first: Duration, attempts: u32, salt: &str) -> Duration {
+    let doubled = first.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
+    let hash = salt.bytes().fold(attempts.wrapping_mul(0x9e37), |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    doubled + doubled.mul_f64(f64::from(hash % 1000) / 4000.0)
+}
+
+fn after(at: Timestamp, pause: Duration) -> Timestamp {
+    SignedDuration::try_from(pause).ok().and_then(|d| at.checked_add(d).ok()).unwrap_or(Timestamp::MAX)
+}
+
+fn human(duration: Duration) -> String {
+    match duration.as_secs() {
+        s if s >= 7200 && s % 3600 == 0 => format!("{} h", s / 3600),
+        s if s >= 120 && s % 60 == 0 => format!("{} min", s / 60),
+        s => format!("{s} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::export::empty_report;
+
+    fn failed(class: FailureClass) -> ExportReport {
+        ExportReport { status: Status::Failed, class: Some(class), ..empty_report("x") }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_765_000_000 + seconds).unwrap()
+    }
+
+    #[test]
+    fn permanent_errors_are_never_tried_again() {
+        let step = next_step(&failed(FailureClass::Permanent), 1, at(0), at(1), &Settings::default(), "r");
+        assert_eq!(step, Step::Done);
+    }
+
+    #[test]
+    fn transient_errors_back_off_and_end() {
+        let report = failed(FailureClass::Transient);
+        let settings = Settings::default();
+        let mut pauses = Vec::new();
+        for attempt in 1..settings.max_attempts {
+            let Step::Again(next) = next_step(&report, attempt, at(0), at(0), &settings, "r") else { panic!("again") };
+            pauses.push(next.duration_since(at(0)).as_secs_f64());
+        }
+        assert!(pauses.windows(2).all(|p| p[1] > p[0] * 1.5), "{pauses:?}");
+        assert!(matches!(next_step(&report, 5, at(0), at(0), &settings, "r"), Step::GiveUp(_)));
+    }
+
+    #[test]
+    fn not_ready_waits_until_its_own_deadline() {
+        let report = ExportReport {
+            status: Status::NotReady,
+            class: Some(FailureClass::NotReady),
+            retry_after_ms: Some(60_000),
+            give_up_after_ms: Some(150_000),
+            ..empty_report("x")
+        };
+        let step = |now| next_step(&report, 40, at(0), at(now), &Settings::default(), "r");
+        assert_eq!(step(0), Step::Again(at(60)));
+        assert_eq!(step(120), Step::Again(at(150)), "the last attempt is at the deadline");
+        assert!(matches!(step(150), Step::GiveUp(_)));
+    }
+}

@@ -1,0 +1,91 @@
+//! Dead letters: what is refused, and what the bus gave up delivering, is set aside whole with its reason.
+
+use super::consumer::{Answer, Handler};
+use super::{Service, Trouble, plan, worker};
+use crate::ports::bus::Delivery;
+use crate::ports::cancel::Cancel;
+use crate::state::dead_letters::DeadLetter;
+use async_trait::async_trait;
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// Sets a message aside. The record's name is the message's, so that a redelivery writes it again instead of twice.
+pub async fn bury(
+    service: &Service,
+    delivery: &Delivery,
+    subscription: &str,
+    reason: &str,
+    run_id: Option<&str>,
+) -> Result<(), Trouble> {
+    let message = &delivery.message;
+    let letter = DeadLetter {
+        id: plan::run_id(message),
+        topic: message.topic.clone(),
+        subscription: subscription.to_owned(),
+        message_id: message.id.clone(),
+        published_at: message.published_at,
+        attributes: message.attributes.clone(),
+        size: message.body.len() as u64,
+        reason: reason.to_owned(),
+        attempts: delivery.attempt,
+        dead_at: service.clock.now(),
+        run_id: run_id.map(str::to_owned),
+    };
+    Ok(service.state.bury(&letter, &message.body).await?)
+}
+
+/// Takes the messages of the dead-letter topic into the records.
+pub struct Undertaker {
+    pub service: Service,
+}
+
+#[async_trait]
+impl Handler for Undertaker {
+    async fn handle(&self, delivery: &Delivery, _cancel: &Cancel) -> Answer {
+        match self.take(delivery).await {
+            Ok(()) => Answer::Ack,
+            Err(Trouble(reason)) => {
+                super::log_trouble(&format!("dead letter {}: {reason}", delivery.message.id));
+                Answer::Later(Duration::from_secs(5))
+            }
+        }
+    }
+}
+
+impl Undertaker {
+    async fn take(&self, delivery: &Delivery) -> Result<(), Trouble> {
+        let original = original(delivery);
+        let attempts = delivery.message.attributes.get(&source("DeliveryCount"));
+        let reason = format!(
+            "it was delivered {} times without an answer: its worker died each time, or never came to an end",
+            attempts.map_or("many", String::as_str)
+        );
+        let run_id = plan::run_id(&original.message);
+        let of_run = self.service.state.request(&run_id).await?;
+        let subscription = delivery.message.attributes.get(&source("Subscription")).cloned().unwrap_or_default();
+        bury(&self.service, &original, &subscription, &reason, of_run.as_ref().map(|r| r.run_id.as_str())).await?;
+        match of_run {
+            Some(record) if !record.status.is_final() => worker::give_up(&self.service, record, &reason).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+fn source(name: &str) -> String {
+    format!("CloudPubSubDeadLetterSource{name}")
+}
+
+/// The message as it was before the bus moved it: a dead-letter copy has an id and a publish time of its own.
+fn original(delivery: &Delivery) -> Delivery {
+    let mut original = delivery.clone();
+    let message = &mut original.message;
+    let mut take = |name: &str| message.attributes.remove(&source(name));
+    let (id, topic, time) = (take("MessageId"), take("Topic"), take("TopicPublishTime"));
+    let attempts = take("DeliveryCount").and_then(|n| n.parse().ok());
+    take("Subscription");
+    message.id = id.unwrap_or_else(|| message.id.clone());
+    message.topic = topic.unwrap_or_else(|| message.topic.clone());
+    message.published_at = time.and_then(|t| t.parse::<Timestamp>().ok()).unwrap_or(message.published_at);
+    original.attempt = attempts.unwrap_or(original.attempt);
+    original
+}
