@@ -4,6 +4,7 @@ pub mod directory;
 pub mod duckdb;
 pub mod faulty;
 pub mod memory;
+pub mod memory_bus;
 
 /// Hex SHA-256 of some bytes.
 pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
