@@ -193,10 +193,7 @@ impl Bus for MemoryBus {
                 let kept_before = kept.topics.get(&subscription.topic).filter(|_| subscription.from_earliest);
                 for message in kept_before.into_iter().flatten() {
                     let number = message.id.parse().expect("ids are counted");
-                    queue.put(
-                        number,
-                        Waiting { message: message.clone(), due: now, leased_until: None, attempt: 0 },
-                    );
+                    queue.put(number, Waiting { message: message.clone(), due: now, leased_until: None, attempt: 0 });
                 }
                 kept.queues.insert(subscription.name.clone(), queue);
             }
@@ -286,5 +283,38 @@ impl Bus for MemoryBus {
             leased: waiting.values().filter(|w| w.leased_until.is_some_and(|until| until > now)).count() as u64,
             oldest: waiting.values().map(|w| w.message.published_at).min(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::bus_conformance::{self, Bench, TokioClock};
+
+    struct Paused {
+        clock: Arc<TokioClock>,
+        bus: Arc<MemoryBus>,
+    }
+
+    #[async_trait]
+    impl Bench for Paused {
+        fn bus(&self) -> Arc<dyn Bus> {
+            self.bus.clone()
+        }
+
+        async fn pass(&self, time: Duration) {
+            tokio::time::sleep(time).await;
+        }
+
+        fn now(&self) -> Timestamp {
+            self.clock.now()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keeps_the_contract() {
+        let clock = Arc::new(TokioClock::new("2025-12-12T18:00:00Z"));
+        let bus = Arc::new(MemoryBus::new(clock.clone()));
+        bus_conformance::run(&Paused { clock, bus }).await;
     }
 }

@@ -186,8 +186,7 @@ pub fn check_name(what: &str, name: &str) -> Result<(), BusError> {
 /// Refuses a message that Pub/Sub would refuse: too large, empty, or with attributes beyond its limits.
 pub fn check_message(topic: &str, message: &NewMessage) -> Result<(), BusError> {
     check_name("topic", topic)?;
-    let refuse =
-        |reason: String| Err(BusError::new(BusErrorKind::Invalid, format!("a message to `{topic}` {reason}")));
+    let refuse = |reason: String| Err(BusError::new(BusErrorKind::Invalid, format!("a message to `{topic}` {reason}")));
     let size = message.body.len();
     if size > MAX_BODY {
         return refuse(format!("has {size} bytes, more than the {MAX_BODY} that a bus takes"));
