@@ -4,6 +4,8 @@ pub mod directory;
 pub mod duckdb;
 pub mod faulty;
 pub mod memory;
+pub mod memory_bus;
+pub mod sqlite_bus;
 
 /// Hex SHA-256 of some bytes.
 pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
@@ -16,5 +18,7 @@ pub fn name_hash(text: &str) -> String {
     hex_sha256(text.as_bytes())[..16].to_owned()
 }
 
+#[cfg(test)]
+pub mod bus_conformance;
 #[cfg(test)]
 pub mod conformance;

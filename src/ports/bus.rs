@@ -21,33 +21,42 @@ pub const MAX_BODY: usize = 10_000_000;
 ///   subscription again before its lease ends, is handed back, or is acknowledged.
 /// - A redelivered message keeps its id, publish time, attributes and body; its `attempt` grows by one.
 /// - A message whose deliveries reach the subscription's `max_attempts` without being acknowledged goes to its dead-letter
-///   topic instead of being delivered again, with the attributes of [`dead_letter_attributes`] added to its own.
-/// - Several processes may use one bus at once.
+///   topic instead of being delivered again, with the attributes of [`dead_letter_attributes`] added to its own: at once
+///   when the last delivery is handed back, else at a pull after its lease has ended. It is a new message there, with an
+///   id and a publish time of its own. Without a dead-letter topic it is delivered without end.
+/// - A topic keeps its messages for a while (the embedded bus: 7 days) after everybody has acknowledged them, for
+///   subscriptions that begin at the earliest.
+/// - Several processes may use one bus at once; what one publishes or hands back wakes the pulls of the others.
+/// - A subscription that does not exist is an error of kind [`BusErrorKind::NotFound`] in every call that names it.
 #[async_trait]
 pub trait Bus: Send + Sync {
     /// What the bus is called in messages: ``embedded bus `.phase6/bus` ``.
     fn describe(&self) -> String;
 
     /// Makes the subscription and its topics where they are absent; an existing one takes the new settings and keeps its
-    /// messages.
+    /// messages. It cannot be moved to another topic ([`BusErrorKind::Invalid`]).
     async fn ensure(&self, subscription: &Subscription) -> Result<(), BusError>;
 
     /// Keeps the message and returns its id. When this returns, the message survives a crash. An error of kind
-    /// [`BusErrorKind::Transient`] may have kept it all the same (a lost reply).
+    /// [`BusErrorKind::Transient`] may have kept it all the same (a lost reply). A topic that is absent is made, where the
+    /// bus lets the publisher do so ([`BusErrorKind::NotFound`] otherwise). What [`check_message`] refuses is never kept.
     async fn publish(&self, topic: &str, message: &NewMessage) -> Result<String, BusError>;
 
     /// The next messages, at most `max`, each leased for the subscription's `lease`. Waits up to `wait` for the first; an
-    /// empty list says that there was none.
+    /// empty list says that there was none. It need not fill up to `max` (large bodies). Dropping the future before it is
+    /// ready loses no message; at worst one is leased in vain.
     async fn pull(&self, subscription: &str, max: usize, wait: Duration) -> Result<Vec<Delivery>, BusError>;
 
-    /// Acknowledges: it is not delivered to this subscription again. An acknowledgement of a lease that has ended does
-    /// nothing if the message was delivered anew since; that is no error.
+    /// Acknowledges: it is not delivered to this subscription again. An acknowledgement of a lease that has ended counts
+    /// unless the message was delivered anew or handed back since: then it does nothing, and that is no error.
     async fn ack(&self, lease: &LeaseId) -> Result<(), BusError>;
 
-    /// Hands the message back: it is delivered again, not before `delay` has passed.
+    /// Hands the message back: it is delivered again, not before `delay` has passed. This ends the lease. It does nothing
+    /// where an acknowledgement would do nothing.
     async fn hand_back(&self, lease: &LeaseId, delay: Duration) -> Result<(), BusError>;
 
-    /// Extends the lease by `term` from now; `false` says that it was lost to another delivery.
+    /// Extends the lease to `term` from now, also one that has ended but was not lost yet; `false` says that it was lost:
+    /// delivered anew, handed back or acknowledged.
     async fn extend(&self, lease: &LeaseId, term: Duration) -> Result<bool, BusError>;
 
     /// What waits in the subscription.
@@ -68,6 +77,35 @@ pub struct Subscription {
     pub dead_letter_topic: Option<String>,
     /// Whether a new subscription also gets what the topic still keeps from before it was made.
     pub from_earliest: bool,
+}
+
+impl Subscription {
+    /// The pause between the end of the lease of delivery `attempt` (from 1) and the next delivery.
+    pub fn pause_after(&self, attempt: u32) -> Duration {
+        let (min, max) = self.backoff;
+        min.saturating_mul(1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX)).min(max)
+    }
+
+    /// Whether delivery `attempt` (from 1) is the last before the dead letter.
+    pub fn is_last(&self, attempt: u32) -> bool {
+        self.dead_letter_topic.is_some() && attempt >= self.max_attempts
+    }
+
+    /// What every bus refuses, as a sentence.
+    pub fn check(&self) -> Result<(), BusError> {
+        let refuse = |reason: String| BusError::new(BusErrorKind::Invalid, reason);
+        check_name("subscription", &self.name)?;
+        for topic in std::iter::once(&self.topic).chain(&self.dead_letter_topic) {
+            check_name("topic", topic)?;
+        }
+        if self.lease.is_zero() || self.max_attempts == 0 {
+            return Err(refuse(format!("subscription `{}` needs a lease and at least one attempt", self.name)));
+        }
+        if self.dead_letter_topic.as_ref() == Some(&self.topic) {
+            return Err(refuse(format!("subscription `{}` would bury its messages in their own topic", self.name)));
+        }
+        Ok(())
+    }
 }
 
 /// A message to publish.
@@ -125,6 +163,49 @@ pub fn dead_letter_attributes(message: &Message, subscription: &str, attempts: u
     set("Topic", message.topic.clone());
     set("TopicPublishTime", message.published_at.to_string());
     attributes
+}
+
+/// Refuses a name that Pub/Sub would refuse: a letter, then 2 to 254 letters, digits or `-._~+%`; not `goog…`.
+pub fn check_name(what: &str, name: &str) -> Result<(), BusError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~+%".contains(c);
+    let well_formed = name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(allowed);
+    let reason = if name.is_empty() {
+        "is empty"
+    } else if !well_formed {
+        "must begin with a letter and hold only letters, digits and `-._~+%`"
+    } else if !(3..=255).contains(&name.len()) {
+        "must have 3 to 255 characters"
+    } else if name.starts_with("goog") {
+        "must not begin with `goog`"
+    } else {
+        return Ok(());
+    };
+    Err(BusError::new(BusErrorKind::Invalid, format!("the {what} name `{name}` {reason}")))
+}
+
+/// Refuses a message that Pub/Sub would refuse: too large, empty, or with attributes beyond its limits.
+pub fn check_message(topic: &str, message: &NewMessage) -> Result<(), BusError> {
+    check_name("topic", topic)?;
+    let refuse = |reason: String| Err(BusError::new(BusErrorKind::Invalid, format!("a message to `{topic}` {reason}")));
+    let size = message.body.len();
+    if size > MAX_BODY {
+        return refuse(format!("has {size} bytes, more than the {MAX_BODY} that a bus takes"));
+    }
+    if size == 0 && message.attributes.is_empty() {
+        return refuse("has neither a body nor attributes".to_owned());
+    }
+    if message.attributes.len() > 100 {
+        return refuse(format!("has {} attributes, more than 100", message.attributes.len()));
+    }
+    for (key, value) in &message.attributes {
+        if key.is_empty() || key.len() > 256 || key.starts_with("goog") {
+            return refuse(format!("has an attribute named `{key:.300}`: 1 to 256 bytes, not `goog…`"));
+        }
+        if value.len() > 1024 {
+            return refuse(format!("has {} bytes in the attribute `{key}`, more than 1024", value.len()));
+        }
+    }
+    Ok(())
 }
 
 /// Why the bus did not do it.
