@@ -113,6 +113,34 @@ pub enum Command {
 The next run of the same date or a newer one publishes as usual; runs that began before the rollback, and runs of
 an older date, do not replace what it restored.")]
     Rollback(RollbackArgs),
+    /// Work messages and schedules until a signal ends it: triggers, exports, completion messages
+    #[command(after_help = "Examples:
+  phase6 serve
+  phase6 serve --jobs 4 --grace 60s
+
+SIGTERM finishes what is under way; SIGHUP, or a changed file, reloads the configuration.")]
+    Serve(ServeArgs),
+    /// What the service was asked for: list, show, try the failed exports again, cancel
+    #[command(after_help = "Examples:
+  phase6 runs
+  phase6 runs show 20251212T180000.5Z-1a2b3c4d
+  phase6 runs retry 20251212T180000.5Z-1a2b3c4d")]
+    Runs(RunsArgs),
+    /// Messages that could not be worked: list, show, replay, drop
+    #[command(after_help = "Examples:
+  phase6 dead-letter list
+  phase6 dead-letter show 20251212T180000.5Z-1a2b3c4d
+  phase6 dead-letter replay 20251212T180000.5Z-1a2b3c4d")]
+    DeadLetter(DeadLetterArgs),
+    /// What the triggers' gates decided: list, show, force one open
+    #[command(after_help = "Examples:
+  phase6 gate
+  phase6 gate force 20251212T180000.5Z-1a2b3c4d")]
+    Gate(GateArgs),
+    /// Say which run, message, query, rows and configuration made a published object
+    #[command(after_help = "Examples:
+  phase6 explain results/latest.json")]
+    Explain(ExplainArgs),
     /// Check the whole project: configuration, SQL, shapes, schemas; needs no warehouse
     #[command(after_help = "Examples:
   phase6 check
@@ -186,6 +214,94 @@ pub struct RunArgs {
     /// Exit with 4 when nothing was published
     #[arg(long)]
     pub strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// How many exports run at once
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub jobs: u16,
+    /// How many requests are worked at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub requests: u16,
+    /// How long work under way may take to finish after SIGTERM
+    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = crate::config::forms::duration)]
+    pub grace: std::time::Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    #[command(subcommand)]
+    pub command: Option<RunsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RunsCommand {
+    /// The newest runs
+    List {
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
+    /// One run: cause, exports, attempts, errors, objects
+    Show { id: String },
+    /// Asks again for the exports that failed
+    Retry { id: String },
+    /// Stops a run before its next step
+    Cancel { id: String },
+}
+
+#[derive(Debug, Args)]
+pub struct DeadLetterArgs {
+    #[command(subcommand)]
+    pub command: Option<DeadLetterCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeadLetterCommand {
+    /// All dead letters, the newest first
+    List,
+    /// One dead letter with its attributes and body
+    Show { id: String },
+    /// Publishes messages again, with their attributes
+    Replay {
+        #[arg(required_unless_present = "all")]
+        ids: Vec<String>,
+        /// All dead letters
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+    },
+    /// Forgets messages
+    Drop {
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct GateArgs {
+    #[command(subcommand)]
+    pub command: Option<GateCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum GateCommand {
+    /// The newest decisions
+    List {
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
+    /// One decision with its message
+    Show { id: String },
+    /// Lets a skipped message pass although a rule says no
+    Force { id: String },
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The object's path, with or without the store's prefix
+    pub path: String,
 }
 
 #[derive(Debug, Args)]

@@ -122,29 +122,37 @@ pub fn warehouse(project: &Project, global: &Global) -> Result<Arc<DuckDb>, Exit
     Ok(Arc::new(DuckDb::new(Some(data), project.tables.clone())))
 }
 
+/// The target's state, with `--state` and `--out` applied.
+pub fn state(project: &Project, global: &Global) -> Result<State, Exit> {
+    let target = target(project, global)?;
+    let folder = match (&global.state, &global.out, &target.state) {
+        (Some(state), _, _) => state.clone(),
+        (None, Some(out), _) => beside(out, ".state"),
+        (None, None, StateTarget::Directory { path }) => project.root.join(path),
+        (None, None, StateTarget::Gcs { .. }) => return Err(absent(target, "Cloud Storage")),
+    };
+    let store: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::new(folder).keep_versions(1));
+    Ok(State::new(store))
+}
+
+fn absent(target: &Target, what: &str) -> Exit {
+    fail(Exit::Usage, format!("target `{}`: this build has no {what} adapter; use --out DIR", target.name.value))
+}
+
 /// The engine on the chosen target, with `--data`, `--out` and `--state` applied.
 pub fn engine(loaded: Loaded, global: &Global) -> Result<Engine, Exit> {
     let warehouse: Arc<dyn Warehouse> = warehouse(&loaded.project, global)?;
     let target = target(&loaded.project, global)?;
-    let absent = |what: &str| {
-        fail(Exit::Usage, format!("target `{}`: this build has no {what} adapter; use --out DIR", target.name.value))
-    };
     let root = &loaded.project.root;
     let (store_dir, prefix) = match (&global.out, &target.store) {
         (Some(out), StoreTarget::Directory { prefix, .. } | StoreTarget::Gcs { prefix, .. }) => {
             (out.clone(), prefix.clone())
         }
         (None, StoreTarget::Directory { path, prefix }) => (root.join(path), prefix.clone()),
-        (None, StoreTarget::Gcs { .. }) => return Err(absent("Cloud Storage")),
-    };
-    let state_dir = match (&global.state, &global.out, &target.state) {
-        (Some(state), _, _) => state.clone(),
-        (None, Some(out), _) => beside(out, ".state"),
-        (None, None, StateTarget::Directory { path }) => root.join(path),
-        (None, None, StateTarget::Gcs { .. }) => return Err(absent("Cloud Storage")),
+        (None, StoreTarget::Gcs { .. }) => return Err(absent(target, "Cloud Storage")),
     };
     let store: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::new(store_dir));
-    let state: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::new(state_dir).keep_versions(1));
+    let state = state(&loaded.project, global)?;
     Ok(Engine {
         // `--out` names the folder of the documents themselves; the prefix belongs to the target's own store.
         prefix: if prefix.is_empty() || prefix.ends_with('/') { prefix } else { format!("{prefix}/") },
@@ -152,7 +160,7 @@ pub fn engine(loaded: Loaded, global: &Global) -> Result<Engine, Exit> {
         sources: Arc::new(loaded.sources),
         warehouse,
         store,
-        state: State::new(state),
+        state,
         clock: Arc::new(SystemClock),
         cancel: Cancel::default(),
     })
@@ -246,7 +254,7 @@ pub fn export<'p>(project: &'p Project, name: &str) -> Result<&'p Export, Exit> 
 pub fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .enable_time()
+        .enable_all()
         .build()
         .map_err(|e| fail(Exit::Unavailable, format!("the runtime cannot be started: {e}")))
 }

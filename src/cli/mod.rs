@@ -14,7 +14,13 @@ pub mod query;
 pub mod render;
 pub mod report;
 pub mod rollback;
+pub mod output;
 pub mod run;
+mod runs;
+mod serve;
+mod dead_letter;
+mod explain;
+mod gate;
 
 use args::{Cli, Command, Format};
 use clap::{CommandFactory, Parser};
@@ -47,6 +53,11 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::Backfill(args) => backfill::run(global, args),
         Command::History(args) => history::run(global, args),
         Command::Rollback(args) => rollback::run(global, args),
+        Command::Serve(args) => serve::run(global, args),
+        Command::Runs(args) => runs::run(global, args),
+        Command::DeadLetter(args) => dead_letter::run(global, args),
+        Command::Gate(args) => gate::run(global, args),
+        Command::Explain(args) => explain::run(global, args),
         Command::Check => check::run(global),
         Command::Render(args) => render::run(global, args),
         Command::Preview(args) => preview::run(global, args),

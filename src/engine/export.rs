@@ -215,7 +215,7 @@ fn steps(
         force: request.force,
     };
     let clock = Instant::now();
-    let published = publish(engine, export, made, &intent, handle, report);
+    let published = publish(engine, request, export, made, &intent, handle, report);
     report.times.publish_ms = millis(clock);
     published
 }
@@ -475,6 +475,7 @@ fn reject(engine: &Engine, request: &ExportRequest, export: &Export, rejected: R
 
 fn publish(
     engine: &Engine,
+    request: &ExportRequest,
     export: &Export,
     made: MadeAll,
     intent: &Intent,
@@ -494,6 +495,7 @@ fn publish(
     let info = ReleaseInfo {
         vanished,
         export: export.name.value.clone(),
+        run_key: Some(request.run_key(name)),
         data_date: Some(intent.target_date),
         ..ReleaseInfo::default()
     };

@@ -85,7 +85,7 @@ pub fn record(engine: &Engine, request: &ExportRequest, report: &RunReport, hand
             run_id: request.run_id.clone(),
             export: export.export.clone(),
             target_date: Some(request.target_date),
-            run_key: None,
+            run_key: Some(request.run_key(&export.export)),
             cause: format!("{:?} {}", request.cause.kind, request.cause.id).to_lowercase(),
             cause_time: request.cause.time,
             started_at: request.cause.time,

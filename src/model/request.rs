@@ -3,6 +3,7 @@
 use super::statement::Value;
 use jiff::Timestamp;
 use jiff::civil::Date;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// One cause, with all values fixed (`design/semantics.md` §1).
@@ -44,4 +45,22 @@ pub enum CauseKind {
     Retry,
     /// `POST /v1/runs`.
     Http,
+}
+
+impl ExportRequest {
+    /// (export, target date, parameters, cause id): the same for every delivery of one cause (`design/semantics.md` §2).
+    pub fn run_key(&self, export: &str) -> String {
+        let params: Vec<String> = self.params.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        digest(&[export, &self.target_date.to_string(), &params.join("&"), &self.cause.id])
+    }
+}
+
+/// Hex SHA-256 over texts, each with its length, so that no two lists run into each other.
+pub fn digest(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    super::hex::hex(&hash.finalize())
 }

@@ -9,9 +9,11 @@
 
 pub mod consumer;
 pub mod gate;
+pub mod invariants;
 pub mod orchestrator;
 pub mod plan;
 pub mod retry;
+pub mod server;
 pub mod settings;
 pub mod undertaker;
 pub mod worker;
@@ -62,6 +64,27 @@ pub struct Setup {
     pub exporter: Arc<dyn Exporter>,
     pub gates: Vec<gate::Gate>,
     pub settings: Settings,
+}
+
+impl Setup {
+    /// The setup of a checked project; `Err` says what is wrong with its calendar or a trigger's contract.
+    pub fn of(engine: Engine, target: String, settings: Settings) -> Result<Setup, String> {
+        let project = engine.project.clone();
+        for key in [gate::TRIGGER_TOPIC, settings::COMPLETE_TOPIC] {
+            if project.topic(key).is_none() {
+                return Err(format!("`topics:` has no `{key}`, which the service needs"));
+            }
+        }
+        let zone =
+            jiff::tz::TimeZone::get(&project.calendar.timezone).map_err(|e| format!("calendar.timezone: {e}"))?;
+        let rule = DayRule { zone, starts_at_minutes: project.calendar.day_starts_at_minutes };
+        let mut gates = Vec::new();
+        for decl in project.trigger_decls() {
+            let name = decl.name.value.clone();
+            gates.push(gate::Gate::compile(&project, decl).map_err(|e| format!("trigger `{name}`: {e}"))?);
+        }
+        Ok(Setup { project, rule, target, exporter: Arc::new(engine), gates, settings })
+    }
 }
 
 /// The setup in force.

@@ -5,11 +5,10 @@ use crate::diagnostics::nearest;
 use crate::model::Value;
 use crate::model::dates::DayRule;
 use crate::model::message::{TriggerMessage, attributes};
-use crate::model::request::{Cause, CauseKind, ExportRequest};
+use crate::model::request::{Cause, CauseKind, ExportRequest, digest};
 use crate::ports::bus::Message;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// What a message asks for.
@@ -133,19 +132,4 @@ pub fn run_id(message: &Message) -> String {
 pub fn run_id_of(topic: &str, message_id: &str, published_at: Timestamp) -> String {
     let stamp = published_at.to_string().replace(['-', ':'], "");
     format!("{}-{}", stamp.trim_end_matches('Z'), &digest(&[topic, message_id])[..8])
-}
-
-/// (export, target date, parameters, cause id): the same for every delivery of one cause (`design/semantics.md` §2).
-pub fn run_key(request: &ExportRequest, export: &str) -> String {
-    let params: Vec<String> = request.params.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-    digest(&[export, &request.target_date.to_string(), &params.join("&"), &request.cause.id])
-}
-
-fn digest(parts: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    crate::model::hex::hex(&hash.finalize())
 }

@@ -198,7 +198,7 @@ impl Attempt<'_> {
             if record.tasks.iter().any(|t| t.report.export == *export) {
                 continue;
             }
-            let run_key = plan::run_key(self.request, export);
+            let run_key = self.request.run_key(export);
             let Some(before) = self.service().state.run_of_key(&run_key).await? else { continue };
             let report = serde_json::from_value(before.report).unwrap_or_else(|_| empty_report(export));
             record.tasks.push(TaskRecord { attempts: 0, run_key, done: true, report });
@@ -290,7 +290,7 @@ impl Attempt<'_> {
             report.reason = Some(format!("{reason} ({why})"));
             report.status = if report.status == Status::NotReady { Status::NotReady } else { Status::Failed };
         }
-        let run_key = plan::run_key(self.request, &report.export);
+        let run_key = self.request.run_key(&report.export);
         let done = !matches!(step, Step::Again(_));
         if done {
             let run = run_record(record, &report, &run_key, now);
@@ -329,6 +329,8 @@ impl Attempt<'_> {
             undertaker::bury(self.service(), self.delivery, WORKER, &why, Some(&record.run_id)).await?;
         }
         self.service().state.record_request(&record).await?;
+        // The acknowledgement must not outlive the record in a power cut.
+        self.service().state.flush().await?;
         complete(self.service(), self.setup, &record).await?;
         Ok(Answer::Ack)
     }

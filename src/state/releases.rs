@@ -169,6 +169,14 @@ impl State {
         Ok(self.read(&release_path(export, &head.record)).await?.map(|(release, _)| release))
     }
 
+    /// The release that a run committed, if the index still knows it.
+    pub async fn release_of_run(&self, export: &str, run_id: &str) -> Result<Option<Release>, StateError> {
+        match self.release_history(export).await?.iter().find(|head| head.run_id == run_id) {
+            Some(head) => self.release(export, head).await,
+            None => Ok(None),
+        }
+    }
+
     /// What a release of `target_date` is compared with: the newest one (by date, then by query) that is not of a later
     /// date and was not rolled back. So a backfill of an old day is held against its neighbours and not against today.
     pub async fn last_release(&self, export: &str, target_date: Date) -> Result<Option<Release>, StateError> {

@@ -8,4 +8,5 @@ mod harness;
 mod killed;
 mod outside;
 mod shipped;
+mod simulation;
 mod tidy;

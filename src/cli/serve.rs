@@ -1,0 +1,171 @@
+//! `phase6 serve`: the whole picture on one machine, until a signal ends it.
+
+use super::args::{Global, ServeArgs};
+use super::context;
+use super::exit::Exit;
+use crate::ports::cancel::Cancel;
+use crate::ports::clock::SystemClock;
+use crate::service::server::Server;
+use crate::service::settings::Settings;
+use crate::service::{Live, Service, Setup};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+pub fn run(global: &Global, args: &ServeArgs) -> Exit {
+    let runtime = match context::runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit,
+    };
+    match runtime.block_on(serve(global, args)) {
+        Ok(exit) | Err(exit) => {
+            // Blocking work that did not stop must not keep the process.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            exit
+        }
+    }
+}
+
+fn setup(global: &Global, args: &ServeArgs) -> Result<(Setup, crate::engine::export::Engine), Exit> {
+    let loaded = context::load(global)?;
+    let target = context::target(&loaded.project, global)?.name.value.clone();
+    let engine = context::engine(loaded, global)?;
+    let settings = Settings { exports: args.jobs.into(), requests: args.requests.into(), ..Settings::default() };
+    let setup = Setup::of(engine.clone(), target, settings).map_err(|reason| context::fail(Exit::Usage, reason))?;
+    Ok((setup, engine))
+}
+
+async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
+    let (setup, engine) = setup(global, args)?;
+    let bus = context::bus(&setup.project, global)?;
+    let root = setup.project.root.clone();
+    let service = Service {
+        bus,
+        state: engine.state.clone(),
+        clock: Arc::new(SystemClock),
+        live: Live::new(setup),
+        name: format!("{}-{}", hostname(), std::process::id()),
+        drain: Cancel::default(),
+    };
+    let (stop, shutdown) = watch::channel(false);
+    let mut server =
+        Server::start(service.clone(), shutdown).await.map_err(|error| context::fail(Exit::Unavailable, error))?;
+    eprintln!("phase6: serving target `{}`", service.live.now().target);
+    let mut signals = Signals::new()?;
+    let mut watched = Watched::new(root);
+    loop {
+        match signals.next(&mut watched).await {
+            Wish::Stop => break,
+            Wish::Reload => reload(global, args, &service, &mut server).await,
+        }
+    }
+    eprintln!("phase6: finishing what is under way");
+    let _ = stop.send(true);
+    let finished = tokio::select! {
+        finished = server.finish(args.grace) => finished,
+        () = signals.stop() => false,
+    };
+    eprintln!("phase6: stopped{}", if finished { "" } else { "; what was not finished comes again" });
+    Ok(Exit::Ok)
+}
+
+/// Takes a valid new configuration; a bad one changes nothing.
+async fn reload(global: &Global, args: &ServeArgs, service: &Service, server: &mut Server) {
+    match setup(global, args) {
+        Ok((setup, _)) => {
+            service.live.replace(setup);
+            match server.follow().await {
+                Ok(()) => eprintln!("phase6: the configuration was reloaded"),
+                Err(error) => eprintln!("phase6: the configuration was reloaded, but: {error}"),
+            }
+        }
+        Err(_) => eprintln!("phase6: the new configuration is bad: the old one stays in force"),
+    }
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// What a signal or a changed file asks for.
+enum Wish {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Exit> {
+        let listen =
+            |kind| signal(kind).map_err(|e| context::fail(Exit::Unavailable, format!("signals cannot be heard: {e}")));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    async fn next(&mut self, watched: &mut Watched) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.hangup.recv() => Wish::Reload,
+            () = watched.changed() => Wish::Reload,
+        }
+    }
+}
+
+/// The project's files, looked at every few seconds.
+struct Watched {
+    root: PathBuf,
+    seen: Vec<(PathBuf, Option<SystemTime>)>,
+}
+
+impl Watched {
+    fn new(root: PathBuf) -> Self {
+        let seen = Self::look(&root);
+        Self { root, seen }
+    }
+
+    async fn changed(&mut self) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let now = Self::look(&self.root);
+            if now != self.seen {
+                self.seen = now;
+                return;
+            }
+        }
+    }
+
+    fn look(root: &std::path::Path) -> Vec<(PathBuf, Option<SystemTime>)> {
+        let mut files = vec![root.join(crate::config::load::PUBLISHING_FILE)];
+        for folder in ["exports", "exports/sql", "schemas", "schemas/messages", "schemas/tables"] {
+            let entries = std::fs::read_dir(root.join(folder)).into_iter().flatten();
+            files.extend(entries.flatten().map(|e| e.path()).filter(|p| p.is_file()));
+        }
+        files.sort();
+        let changed = |path: &PathBuf| path.metadata().and_then(|m| m.modified()).ok();
+        files
+            .into_iter()
+            .map(|path| {
+                let at = changed(&path);
+                (path, at)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,87 @@
+//! What is always true of messages, requests and schedules, whatever failed when: the part of `design/semantics.md` §8 that
+//! `engine::invariants` cannot know. Shared by the simulation and the crash tests; the worker holds invariant 8 itself.
+
+use super::plan;
+use super::worker::completion;
+use crate::engine::invariants::Violation;
+use crate::model::completion::CompletionMessage;
+use crate::ports::bus::Message;
+use crate::ports::store::ObjectStore;
+use crate::state::State;
+use crate::state::decisions::Verdict;
+use crate::state::requests::RequestStatus;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+fn violation(invariant: u8, what: impl Into<String>) -> Violation {
+    Violation { invariant, what: what.into() }
+}
+
+/// 3. An acknowledged message has a finished run, a recorded decision, or a dead-letter record.
+pub async fn acknowledged_is_answered(state: &State, message: &Message) -> Option<Violation> {
+    let id = plan::run_id(message);
+    let finished = state.request(&id).await.ok().flatten().is_some_and(|r| r.status.is_final());
+    let decided = state.decision(&id).await.ok().flatten().is_some();
+    let buried = state.dead_letter(&id).await.ok().flatten().is_some();
+    (!finished && !decided && !buried)
+        .then(|| violation(3, format!("message {} of `{}` was acknowledged without an answer", message.id, message.topic)))
+}
+
+/// 4. One cause, delivered any number of times, has one run that is no duplicate for each export and day.
+pub async fn one_run_for_each_cause(state: &State) -> Vec<Violation> {
+    let mut runs: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for request in state.requests(usize::MAX).await.unwrap_or_default() {
+        if request.status == RequestStatus::Duplicate {
+            continue;
+        }
+        for task in request.tasks.iter().filter(|t| t.attempts > 0) {
+            let key = (task.run_key.clone(), task.report.export.clone());
+            runs.entry(key).or_default().push(request.run_id.clone());
+        }
+    }
+    let twice = runs.into_iter().filter(|(_, runs)| runs.len() > 1);
+    twice.map(|((_, export), runs)| violation(4, format!("one cause ran `{export}` in {runs:?}"))).collect()
+}
+
+/// 3, seen from the end: every accepted decision has its request, and no request is left unfinished.
+pub async fn everything_came_to_an_end(state: &State, requests_of: &[String]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for request in state.requests(usize::MAX).await.unwrap_or_default() {
+        if !request.status.is_final() {
+            found.push(violation(3, format!("run `{}` never ended: {:?}", request.run_id, request.status)));
+        }
+    }
+    for decision in state.decisions(usize::MAX).await.unwrap_or_default() {
+        let asked = decision.output_message.as_ref();
+        if decision.verdict == Verdict::Accept && !asked.is_some_and(|id| requests_of.contains(id)) {
+            found.push(violation(3, format!("decision `{}` was accepted, and no run heard of it", decision.id)));
+        }
+    }
+    found
+}
+
+/// 8. The completion message's totals equal the run record's, and the sums of what they list.
+pub async fn completion_equals_record(state: &State, message: &CompletionMessage) -> Option<Violation> {
+    let record = state.request(&message.run_id).await.ok().flatten();
+    let Some(record) = record else {
+        return Some(violation(8, format!("a completion message tells of run `{}`, which has no record", message.run_id)));
+    };
+    let expected = completion(&record);
+    (expected.totals != message.totals || expected.exports != message.exports)
+        .then(|| violation(8, format!("the completion message of run `{}` says other than its record", message.run_id)))
+}
+
+/// 9. After a crash every lease is free again within its term: at `now`, when nothing has been working for a term, no claim is
+///    in force.
+pub async fn every_claim_is_free(store: &dyn ObjectStore, now: Timestamp) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for info in store.list("claims/").await.unwrap_or_default() {
+        let Ok(object) = store.get(&info.path, None).await else { continue };
+        let json: serde_json::Value = serde_json::from_slice(&object.bytes).unwrap_or_default();
+        let until = json["record"]["until"].as_str().and_then(|t| t.parse::<Timestamp>().ok());
+        if until.is_none_or(|until| until > now) {
+            found.push(violation(9, format!("`{}` is still claimed until {until:?}", info.path)));
+        }
+    }
+    found
+}
