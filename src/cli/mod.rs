@@ -10,6 +10,8 @@ pub mod history;
 pub mod list;
 pub mod preview;
 pub mod progress;
+pub mod publish;
+pub mod pull;
 pub mod query;
 pub mod render;
 pub mod report;
@@ -47,6 +49,8 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::Backfill(args) => backfill::run(global, args),
         Command::History(args) => history::run(global, args),
         Command::Rollback(args) => rollback::run(global, args),
+        Command::Publish(args) => publish::run(global, args),
+        Command::Pull(args) => pull::run(global, args),
         Command::Check => check::run(global),
         Command::Render(args) => render::run(global, args),
         Command::Preview(args) => preview::run(global, args),

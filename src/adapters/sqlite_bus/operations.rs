@@ -168,6 +168,11 @@ impl Operations {
             let reason = format!("subscription `{name}` belongs to the topic `{topic}` and cannot be moved");
             return Err(BusError::new(BusErrorKind::Invalid, reason).into());
         }
+        let as_kept = Subscription { from_earliest: false, ..wanted.clone() };
+        if existing.as_ref().is_some_and(|q| q.settings == as_kept) {
+            // Nothing to write, nothing to sync.
+            return Ok(());
+        }
         let topic = self.topic(&wanted.topic)?;
         if let Some(dead_letter) = &wanted.dead_letter_topic {
             self.topic(dead_letter)?;
