@@ -38,6 +38,9 @@ pub struct Global {
     /// Keeps runs and releases in this folder (default with --out: DIR.state)
     #[arg(long, global = true, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// Keeps messages in this folder instead of the target's bus (default with --out: DIR.bus)
+    #[arg(long, global = true, value_name = "DIR")]
+    pub bus: Option<PathBuf>,
     /// Overrides an entry of `vars:`; may be repeated
     #[arg(long = "var", global = true, value_name = "NAME=VALUE")]
     pub vars: Vec<String>,
@@ -141,6 +144,24 @@ SIGTERM finishes what is under way; SIGHUP, or a changed file, reloads the confi
     #[command(after_help = "Examples:
   phase6 explain results/latest.json")]
     Explain(ExplainArgs),
+    /// Publish a message to a topic, also while a service runs; prints its id
+    #[command(after_help = "Examples:
+  phase6 publish export_trigger --message '{\"export_types\":[\"results\"],\"target_date\":\"2025-12-11\"}'
+  phase6 publish nba-phase5-predictions-complete --message @event.json --attribute source=manual
+  generate | phase6 publish predictions_complete --message -
+
+TOPIC is a key under `topics:` or a topic's own name. With --now the message is published as of that time.")]
+    Publish(PublishArgs),
+    /// Show the messages of a topic; with --ack, take them
+    #[command(after_help = "Examples:
+  phase6 pull export_complete --max 5
+  phase6 pull export_complete --ack --wait 30s --format jsonl
+  phase6 pull export_trigger --subscription phase6-export
+
+Without --subscription the messages come from a subscription of this command's own, which begins with what the topic
+still keeps; what is shown and not acknowledged is handed back at once and shown again next time. Showing messages of
+the service's subscriptions counts as a delivery.")]
+    Pull(PullArgs),
     /// Check the whole project: configuration, SQL, shapes, schemas; needs no warehouse
     #[command(after_help = "Examples:
   phase6 check
@@ -349,6 +370,36 @@ pub struct RollbackArgs {
     /// Shows what would be restored and changes nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PublishArgs {
+    /// A key under `topics:`, or a topic's own name
+    pub topic: String,
+    /// The body: a text, @FILE, or - for standard input
+    #[arg(long, value_name = "TEXT|@FILE|-", required_unless_present = "attributes", allow_hyphen_values = true)]
+    pub message: Option<String>,
+    /// An attribute; may be repeated
+    #[arg(long = "attribute", value_name = "NAME=VALUE")]
+    pub attributes: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PullArgs {
+    /// A key under `topics:`, or a topic's own name
+    pub topic: String,
+    /// The subscription (default: one of this command's own)
+    #[arg(long, value_name = "NAME")]
+    pub subscription: Option<String>,
+    /// How many messages at the most
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub max: u16,
+    /// Acknowledges what was shown
+    #[arg(long)]
+    pub ack: bool,
+    /// How long to wait for the first message
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub wait: String,
 }
 
 /// The engine whose SQL is shown.

@@ -4,16 +4,19 @@ use super::args::{Global, Selection};
 use super::exit::Exit;
 use crate::adapters::directory::DirectoryStore;
 use crate::adapters::duckdb::DuckDb;
-use crate::config::{Export, Loaded, Project, StateTarget, StoreTarget, Target, WarehouseTarget};
+use crate::adapters::sqlite_bus::SqliteBus;
+use crate::config::{BusTarget, Export, Loaded, Project, StateTarget, StoreTarget, Target, WarehouseTarget};
 use crate::diagnostics::nearest;
 use crate::engine::export::Engine;
 use crate::model::Value;
 use crate::model::dates::DayRule;
 use crate::model::request::{Cause, CauseKind, ExportRequest};
+use crate::ports::bus::{Bus, BusError, BusErrorKind};
 use crate::ports::cancel::Cancel;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::store::ObjectStore;
 use crate::ports::warehouse::Warehouse;
+use crate::service::settings::{DEAD_LETTER, Settings, subscriptions};
 use crate::state::State;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -164,6 +167,53 @@ pub fn engine(loaded: Loaded, global: &Global) -> Result<Engine, Exit> {
         clock: Arc::new(SystemClock),
         cancel: Cancel::default(),
     })
+}
+
+/// The target's bus, with `--bus` and `--out` applied.
+pub fn bus(project: &Project, global: &Global, clock: Arc<dyn Clock>) -> Result<Arc<dyn Bus>, Exit> {
+    let target = target(project, global)?;
+    let folder = match (&global.bus, &global.out, &target.bus) {
+        (Some(bus), _, _) => bus.clone(),
+        (None, Some(out), _) => beside(out, ".bus"),
+        (None, None, BusTarget::Embedded { path }) => project.root.join(path),
+        (None, None, BusTarget::PubSub { .. }) => {
+            let name = &target.name.value;
+            let reason = format!("target `{name}`: this build has no Pub/Sub adapter; use --bus DIR");
+            return Err(fail(Exit::Usage, reason));
+        }
+    };
+    Ok(Arc::new(SqliteBus::open(&folder, clock).map_err(bus_failed)?))
+}
+
+/// Says what the bus did not do.
+pub fn bus_failed(error: BusError) -> Exit {
+    let exit = match error.kind {
+        BusErrorKind::NotFound | BusErrorKind::Invalid => Exit::Usage,
+        BusErrorKind::Transient | BusErrorKind::Fatal => Exit::Unavailable,
+    };
+    fail(exit, error)
+}
+
+/// Makes the project's subscriptions: before anything is published, so that the first service finds what was published
+/// before it was started.
+pub async fn ensure_subscriptions(project: &Project, bus: &dyn Bus) -> Result<(), Exit> {
+    for subscription in subscriptions(project, &Settings::default()) {
+        bus.ensure(&subscription).await.map_err(bus_failed)?;
+    }
+    Ok(())
+}
+
+/// A topic by its key under `topics:` or its own name.
+pub fn topic(project: &Project, name: &str) -> Result<String, Exit> {
+    if let Some(topic) = project.topic(name).or((name == DEAD_LETTER).then_some(DEAD_LETTER)) {
+        return Ok(topic.to_owned());
+    }
+    let known = || project.topics.iter().flat_map(|(key, full)| [key.as_str(), full.as_str()]).chain([DEAD_LETTER]);
+    let hint = nearest(name, known()).map_or_else(
+        || format!("there are {}", known().collect::<Vec<_>>().join(", ")),
+        |near| format!("did you mean `{near}`?"),
+    );
+    Err(fail(Exit::Usage, format!("there is no topic `{name}`: {hint}")))
 }
 
 fn beside(dir: &Path, suffix: &str) -> PathBuf {

@@ -6,9 +6,11 @@ use super::exit::Exit;
 use super::output::{self, table, time};
 use crate::model::message::attributes;
 use crate::ports::bus::{Bus, NewMessage};
+use crate::ports::clock::SystemClock;
 use crate::state::State;
 use crate::state::dead_letters::DeadLetter;
 use serde::Serialize;
+use std::sync::Arc;
 
 pub fn run(global: &Global, args: &DeadLetterArgs) -> Exit {
     match prepared(global, args) {
@@ -39,7 +41,7 @@ fn prepared(global: &Global, args: &DeadLetterArgs) -> Result<Exit, Exit> {
             }
         }
         Some(DeadLetterCommand::Replay { ids, all }) => {
-            let bus = context::bus(&loaded.project, global)?;
+            let bus = context::bus(&loaded.project, global, Arc::new(SystemClock))?;
             runtime.block_on(context::ensure_subscriptions(&loaded.project, bus.as_ref()))?;
             let ids = match all {
                 true => runtime.block_on(state.dead_letters()).map_err(away)?.into_iter().map(|l| l.id).collect(),
@@ -69,7 +71,9 @@ fn text(body: &[u8]) -> String {
 async fn find(state: &State, id: &str) -> Result<DeadLetter, Exit> {
     match state.dead_letter(id).await {
         Ok(Some(letter)) => Ok(letter),
-        Ok(None) => Err(context::fail(Exit::Usage, format!("there is no dead letter `{id}`: see `phase6 dead-letter list`"))),
+        Ok(None) => {
+            Err(context::fail(Exit::Usage, format!("there is no dead letter `{id}`: see `phase6 dead-letter list`")))
+        }
         Err(error) => Err(context::fail(Exit::Unavailable, error)),
     }
 }
@@ -106,7 +110,13 @@ fn human(shown: &Shown) -> String {
     let l = &shown.letter;
     let mut text = format!(
         "dead letter  {}\ntopic        {}\nmessage      {} of {}\nattempts     {}\nsince        {}\nreason       {}\n",
-        l.id, l.topic, l.message_id, time(l.published_at), l.attempts, time(l.dead_at), l.reason
+        l.id,
+        l.topic,
+        l.message_id,
+        time(l.published_at),
+        l.attempts,
+        time(l.dead_at),
+        l.reason
     );
     if let Some(run) = &l.run_id {
         text.push_str(&format!("run          {run}\n"));

@@ -135,7 +135,13 @@ fn human(origin: &Origin) -> String {
     let export = origin.export.as_deref().unwrap_or("unknown: no record of its run");
     line("export", export.to_owned());
     if let Some(release) = &origin.release {
-        line("release", format!("for {}, asked of the warehouse at {}, {} objects", release.target_date, release.as_of, release.objects));
+        line(
+            "release",
+            format!(
+                "for {}, asked of the warehouse at {}, {} objects",
+                release.target_date, release.as_of, release.objects
+            ),
+        );
     }
     for query in &origin.queries {
         let rows = query.rows.map_or_else(|| "?".to_owned(), |n| n.to_string());
@@ -147,7 +153,14 @@ fn human(origin: &Origin) -> String {
     }
     if let Some(cause) = origin.request.as_ref().map(|r| &r.cause) {
         let at = cause.published_at.map(time).unwrap_or_default();
-        line("message", format!("{} on {} at {at}", cause.message_id.as_deref().unwrap_or("?"), cause.topic.as_deref().unwrap_or("?")));
+        line(
+            "message",
+            format!(
+                "{} on {} at {at}",
+                cause.message_id.as_deref().unwrap_or("?"),
+                cause.topic.as_deref().unwrap_or("?")
+            ),
+        );
     }
     if let Some(decision) = &origin.decision {
         line("gate", format!("{}: {} ({})", decision.trigger, word(&decision.verdict), decision.reason));

@@ -35,7 +35,7 @@ fn prepared(global: &Global, args: &GateArgs) -> Result<Exit, Exit> {
         }
         Some(GateCommand::Force { id }) => {
             let decision = runtime.block_on(find(&state, id))?;
-            let bus = context::bus(&loaded.project, global)?;
+            let bus = context::bus(&loaded.project, global, Arc::new(SystemClock))?;
             let target = context::target(&loaded.project, global)?.name.value.clone();
             let engine = context::engine(loaded, global)?;
             let setup = Setup::of(engine, target, Settings::default()).map_err(|e| context::fail(Exit::Usage, e))?;
@@ -73,7 +73,13 @@ fn list(global: &Global, decisions: &[Decision]) {
         }
         let row = |d: &Decision| {
             let forced = if d.forced { " (forced)" } else { "" };
-            vec![d.id.clone(), d.trigger.clone(), time(d.decided_at), format!("{}{forced}", word(&d.verdict)), d.reason.clone()]
+            vec![
+                d.id.clone(),
+                d.trigger.clone(),
+                time(d.decided_at),
+                format!("{}{forced}", word(&d.verdict)),
+                d.reason.clone(),
+            ]
         };
         table(&["decision", "trigger", "at", "verdict", "reason"], &decisions.iter().map(row).collect::<Vec<_>>())
     });

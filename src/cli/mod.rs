@@ -4,23 +4,25 @@ pub mod args;
 pub mod backfill;
 pub mod check;
 pub mod context;
+mod dead_letter;
 pub mod doctor;
 pub mod exit;
+mod explain;
+mod gate;
 pub mod history;
 pub mod list;
+pub mod output;
 pub mod preview;
 pub mod progress;
+pub mod publish;
+pub mod pull;
 pub mod query;
 pub mod render;
 pub mod report;
 pub mod rollback;
-pub mod output;
 pub mod run;
 mod runs;
 mod serve;
-mod dead_letter;
-mod explain;
-mod gate;
 
 use args::{Cli, Command, Format};
 use clap::{CommandFactory, Parser};
@@ -58,6 +60,8 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::DeadLetter(args) => dead_letter::run(global, args),
         Command::Gate(args) => gate::run(global, args),
         Command::Explain(args) => explain::run(global, args),
+        Command::Publish(args) => publish::run(global, args),
+        Command::Pull(args) => pull::run(global, args),
         Command::Check => check::run(global),
         Command::Render(args) => render::run(global, args),
         Command::Preview(args) => preview::run(global, args),

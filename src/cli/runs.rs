@@ -12,6 +12,7 @@ use crate::state::State;
 use crate::state::requests::{RequestRecord, RequestStatus};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 pub fn run(global: &Global, args: &RunsArgs) -> Exit {
     match prepared(global, args) {
@@ -32,7 +33,7 @@ fn prepared(global: &Global, args: &RunsArgs) -> Result<Exit, Exit> {
         }
         Some(RunsCommand::Cancel { id }) => runtime.block_on(cancel(&state, id)),
         Some(RunsCommand::Retry { id }) => {
-            let bus = context::bus(&loaded.project, global)?;
+            let bus = context::bus(&loaded.project, global, Arc::new(SystemClock))?;
             runtime.block_on(async {
                 context::ensure_subscriptions(&loaded.project, bus.as_ref()).await?;
                 let record = find(&state, id).await?;
@@ -55,9 +56,9 @@ async fn list(global: &Global, state: &State, limit: usize) -> Result<Exit, Exit
             return "no run of the service is recorded here\n".to_owned();
         }
         let row = |r: &RequestRecord| {
-            let took = r.finished_at.map_or_else(String::new, |end| {
-                format!("{:.1} s", end.duration_since(r.started_at).as_secs_f64())
-            });
+            let took = r
+                .finished_at
+                .map_or_else(String::new, |end| format!("{:.1} s", end.duration_since(r.started_at).as_secs_f64()));
             vec![
                 r.run_id.clone(),
                 word(&r.status),
@@ -95,9 +96,8 @@ fn again(record: &RequestRecord) -> Result<NewMessage, String> {
     if !record.status.is_final() {
         return Err(format!("run `{}` has not ended: it tries again by itself", record.run_id));
     }
-    let unfinished = |name: &&String| {
-        !record.tasks.iter().any(|t| t.report.export == **name && t.report.status.is_success())
-    };
+    let unfinished =
+        |name: &&String| !record.tasks.iter().any(|t| t.report.export == **name && t.report.status.is_success());
     let failed: Vec<String> = record.exports.iter().filter(unfinished).cloned().collect();
     if failed.is_empty() || record.status == RequestStatus::Duplicate {
         return Err(format!("nothing of run `{}` failed", record.run_id));
@@ -159,8 +159,14 @@ fn human(record: &RequestRecord) -> String {
         let _ = writeln!(
             text,
             "\n{}  {}, attempt {}, {:.0} ms (query {:.0}, shape {:.0}, publish {:.0}), {} bytes",
-            r.export, word(&r.status), task.attempts, r.times.total_ms, r.times.query_ms, r.times.shape_ms,
-            r.times.publish_ms, r.bytes
+            r.export,
+            word(&r.status),
+            task.attempts,
+            r.times.total_ms,
+            r.times.query_ms,
+            r.times.shape_ms,
+            r.times.publish_ms,
+            r.bytes
         );
         if let Some(reason) = &r.reason {
             let _ = writeln!(text, "  {reason}");

@@ -39,7 +39,7 @@ fn setup(global: &Global, args: &ServeArgs) -> Result<(Setup, crate::engine::exp
 
 async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
     let (setup, engine) = setup(global, args)?;
-    let bus = context::bus(&setup.project, global)?;
+    let bus = context::bus(&setup.project, global, Arc::new(SystemClock))?;
     let root = setup.project.root.clone();
     let service = Service {
         bus,

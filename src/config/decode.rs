@@ -140,8 +140,18 @@ fn target(name: &Spanned<String>, node: &Node, env: Env<'_>, findings: &mut Vec<
         "directory" => StateTarget::Directory { path: PathBuf::from(field(state, "path")?) },
         _ => StateTarget::Gcs { bucket: field(state, "bucket")? },
     };
-    Some(Target { name: name.clone(), warehouse, store, state })
+    let bus = match node.get("bus") {
+        None => BusTarget::Embedded { path: Path::new(DEFAULT_BUS).join(&name.value) },
+        Some(bus) if text(bus, "type")? == "embedded" => {
+            BusTarget::Embedded { path: PathBuf::from(field(bus, "path")?) }
+        }
+        Some(bus) => BusTarget::PubSub { project: field(bus, "project")? },
+    };
+    Some(Target { name: name.clone(), warehouse, store, state, bus })
 }
+
+/// The folder of the embedded buses of targets that name none.
+const DEFAULT_BUS: &str = ".phase6/bus";
 
 /// What a BigQuery job may read when nothing is said, in bytes.
 const DEFAULT_MAX_BYTES_BILLED: u64 = 20_000_000_000;

@@ -52,7 +52,7 @@ static TARGET: Object = Object {
         req!("warehouse", Kind::Object(&WAREHOUSE), "Where the tables are"),
         req!("store", Kind::Object(&STORE), "Where the documents go"),
         req!("state", Kind::Object(&STATE), "Where runs and releases are kept; never the public store"),
-        opt!("bus", Kind::Object(&BUS), "Where the messages are"),
+        opt!("bus", Kind::Object(&BUS), "Where the messages are (default: embedded, in .phase6/bus/<target>)"),
     ],
 };
 

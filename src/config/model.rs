@@ -48,6 +48,7 @@ pub struct Target {
     pub warehouse: WarehouseTarget,
     pub store: StoreTarget,
     pub state: StateTarget,
+    pub bus: BusTarget,
 }
 
 #[derive(Debug, Clone)]
@@ -73,6 +74,17 @@ pub enum StoreTarget {
 pub enum StateTarget {
     Directory { path: PathBuf },
     Gcs { bucket: String },
+}
+
+#[derive(Debug, Clone)]
+pub enum BusTarget {
+    /// A folder, `.phase6/bus/<target>` where the target says nothing: two targets never share their messages by accident.
+    Embedded {
+        path: PathBuf,
+    },
+    PubSub {
+        project: String,
+    },
 }
 
 #[derive(Debug, Clone, Default)]

@@ -23,8 +23,9 @@ pub async fn acknowledged_is_answered(state: &State, message: &Message) -> Optio
     let finished = state.request(&id).await.ok().flatten().is_some_and(|r| r.status.is_final());
     let decided = state.decision(&id).await.ok().flatten().is_some();
     let buried = state.dead_letter(&id).await.ok().flatten().is_some();
-    (!finished && !decided && !buried)
-        .then(|| violation(3, format!("message {} of `{}` was acknowledged without an answer", message.id, message.topic)))
+    (!finished && !decided && !buried).then(|| {
+        violation(3, format!("message {} of `{}` was acknowledged without an answer", message.id, message.topic))
+    })
 }
 
 /// 4. One cause, delivered any number of times, has one run that is no duplicate for each export and day.
@@ -64,7 +65,10 @@ pub async fn everything_came_to_an_end(state: &State, requests_of: &[String]) ->
 pub async fn completion_equals_record(state: &State, message: &CompletionMessage) -> Option<Violation> {
     let record = state.request(&message.run_id).await.ok().flatten();
     let Some(record) = record else {
-        return Some(violation(8, format!("a completion message tells of run `{}`, which has no record", message.run_id)));
+        return Some(violation(
+            8,
+            format!("a completion message tells of run `{}`, which has no record", message.run_id),
+        ));
     };
     let expected = completion(&record);
     (expected.totals != message.totals || expected.exports != message.exports)

@@ -26,6 +26,9 @@ pub struct Operations {
     bus: String,
     /// Whether this transaction makes something due.
     wakes: Cell<bool>,
+    /// Transactions so far.
+    #[cfg(test)]
+    commits: Cell<u64>,
     /// Whether commits are synced at the moment.
     synced: Cell<bool>,
 }
@@ -63,7 +66,15 @@ struct Due {
 
 impl Operations {
     pub fn new(connection: Connection, clock: Arc<dyn Clock>, bus: String) -> Self {
-        Self { connection, clock, bus, wakes: Cell::new(false), synced: Cell::new(true) }
+        Self {
+            connection,
+            clock,
+            bus,
+            wakes: Cell::new(false),
+            #[cfg(test)]
+            commits: Cell::new(0),
+            synced: Cell::new(true),
+        }
     }
 
     pub fn bus(&self) -> &str {
@@ -89,6 +100,8 @@ impl Operations {
     pub fn commit(&self, effort: Effort) -> rusqlite::Result<()> {
         if effort > Effort::Read {
             self.execute("COMMIT", [])?;
+            #[cfg(test)]
+            self.commits.set(self.commits.get() + 1);
         }
         Ok(())
     }
@@ -154,6 +167,11 @@ impl Operations {
             let (name, topic) = (&wanted.name, &queue.settings.topic);
             let reason = format!("subscription `{name}` belongs to the topic `{topic}` and cannot be moved");
             return Err(BusError::new(BusErrorKind::Invalid, reason).into());
+        }
+        let as_kept = Subscription { from_earliest: false, ..wanted.clone() };
+        if existing.as_ref().is_some_and(|q| q.settings == as_kept) {
+            // Nothing to write, nothing to sync.
+            return Ok(());
         }
         let topic = self.topic(&wanted.topic)?;
         if let Some(dead_letter) = &wanted.dead_letter_topic {
@@ -400,6 +418,18 @@ impl Operations {
         }
         self.commit(Effort::Write).inspect_err(|_| self.roll_back())?;
         Ok(old.len() >= SWEEP_BATCH as usize)
+    }
+}
+
+#[cfg(test)]
+impl Operations {
+    pub fn commits(&self) -> u64 {
+        self.commits.get()
+    }
+
+    /// Makes the database full.
+    pub fn limit_pages(&self, pages: u32) -> rusqlite::Result<()> {
+        self.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
     }
 }
 

@@ -53,7 +53,8 @@ impl Exporter for SimExporter {
         // The rows change every two seconds.
         let version = as_of.as_second() / 2;
         let text = format!("{{\"export\":\"{export}\",\"date\":\"{}\",\"version\":{version}}}", request.target_date);
-        let mut artifacts = vec![artifact(&format!("{export}/{}.json", request.target_date), &text, ArtifactKind::Dated)];
+        let mut artifacts =
+            vec![artifact(&format!("{export}/{}.json", request.target_date), &text, ArtifactKind::Dated)];
         if request.update_latest {
             artifacts.push(artifact(&format!("{export}/latest.json"), &text, ArtifactKind::Alias));
         }

@@ -3,9 +3,7 @@
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use phase6::adapters::faulty::Random;
-use phase6::ports::bus::{
-    Backlog, Bus, BusError, BusErrorKind, Delivery, LeaseId, Message, NewMessage, Subscription,
-};
+use phase6::ports::bus::{Backlog, Bus, BusError, BusErrorKind, Delivery, LeaseId, Message, NewMessage, Subscription};
 use phase6::ports::clock::Clock;
 use phase6::service::invariants;
 use phase6::state::State;

@@ -16,9 +16,7 @@ use phase6::model::dates::DayRule;
 use phase6::ports::bus::{Bus, NewMessage, Subscription};
 use phase6::ports::cancel::Cancel;
 use phase6::ports::clock::Clock;
-use phase6::ports::store::{
-    Body, Condition, Object, ObjectInfo, ObjectStore, PutOptions, StoreError, Version,
-};
+use phase6::ports::store::{Body, Condition, Object, ObjectInfo, ObjectStore, PutOptions, StoreError, Version};
 use phase6::service::gate::Gate;
 use phase6::service::server::Server;
 use phase6::service::settings::Settings;
@@ -304,7 +302,9 @@ impl World {
         let day = 10 + batch % 3;
         let body = match self.random.below(10) {
             0 => "{\"game_date\": ".to_owned(),
-            1 => format!("{{\"game_date\":\"2025-12-{day}\",\"status\":\"success\",\"metadata\":{{\"completion\":90}}}}"),
+            1 => {
+                format!("{{\"game_date\":\"2025-12-{day}\",\"status\":\"success\",\"metadata\":{{\"completion\":90}}}}")
+            }
             2 | 3 => format!(
                 "{{\"game_date\":\"2025-12-{day}\",\"status\":\"success\",\"metadata\":{{\"batch_id\":\"b{batch}\",\"completion_pct\":{}}}}}",
                 self.random.below(80)
