@@ -114,7 +114,7 @@ impl SimExporter {
             let seen = self.store.stat(&artifact.path).await.ok().flatten();
             let newer = seen.and_then(|info| phase6::engine::publish::watermark_of(&info).ok().flatten());
             let mine = intent.watermark(artifact);
-            if newer.is_some_and(|newer| newer > mine) {
+            if newer.is_some_and(|newer| newer.target_date > mine.target_date) {
                 continue;
             }
             tokio::time::sleep(Duration::from_millis(self.random.below(400))).await;
