@@ -52,7 +52,7 @@ pub fn duration_text(duration: Duration) -> String {
     let ms = duration.as_millis();
     match [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")]
         .iter()
-        .find(|(unit, _)| ms >= *unit && ms % unit == 0)
+        .find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit))
     {
         Some((unit, name)) => format!("{}{name}", ms / unit),
         None => format!("{ms}ms"),

@@ -65,9 +65,9 @@ pub enum RollbackError {
         generation: u64,
         oldest: Option<u64>,
     },
-    Store(StoreError),
-    State(StateError),
-    Release(ReleaseError),
+    Store(Box<StoreError>),
+    State(Box<StateError>),
+    Release(Box<ReleaseError>),
 }
 
 impl RollbackError {
@@ -100,19 +100,19 @@ impl std::error::Error for RollbackError {}
 
 impl From<StoreError> for RollbackError {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        Self::Store(Box::new(error))
     }
 }
 
 impl From<StateError> for RollbackError {
     fn from(error: StateError) -> Self {
-        Self::State(error)
+        Self::State(Box::new(error))
     }
 }
 
 impl From<ReleaseError> for RollbackError {
     fn from(error: ReleaseError) -> Self {
-        Self::Release(error)
+        Self::Release(Box::new(error))
     }
 }
 
