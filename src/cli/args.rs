@@ -109,12 +109,12 @@ pub enum Command {
     History(HistoryArgs),
     /// Make an earlier release public again from its kept generations; asks no query
     #[command(after_help = "Examples:
-  phase6 rollback best-bets --dry-run             # what the release before the current one would bring back
-  phase6 rollback best-bets
+  phase6 rollback best-bets --dry-run      # what would come back
+  phase6 rollback best-bets                # the release before the current one
   phase6 rollback best-bets --to 20251212T180000.123456-4f2a --path best-bets/latest.json
 
-The next run of the same date or a newer one publishes as usual; runs that began before the rollback, and runs of
-an older date, do not replace what it restored.")]
+The next run of the same date or a newer one publishes as usual. Runs that began before the
+rollback, and runs of an older date, do not replace what it restored.")]
     Rollback(RollbackArgs),
     /// Work messages and schedules until a signal ends it: triggers, exports, completion messages
     #[command(after_help = "Examples:
