@@ -67,6 +67,9 @@ fn line(export: &ExportReport, dim: &str, reset: &str) -> String {
     let mut text = format!("{:10}", status_name(export.status));
     if let Some(reason) = &export.reason {
         let _ = write!(text, " {reason}");
+        if let Some(wait) = export.retry_after_ms {
+            let _ = write!(text, " (to be asked again after {})", duration(wait));
+        }
         if !export.status.is_success() {
             return text;
         }
@@ -130,6 +133,10 @@ fn totals(report: &RunReport) -> String {
         report.run_id
     );
     text
+}
+
+fn duration(ms: u64) -> String {
+    crate::config::forms::duration_text(std::time::Duration::from_millis(ms))
 }
 
 /// A size for people, in decimal units.
