@@ -5,6 +5,7 @@
 
 mod analyse;
 pub mod ast;
+pub mod big;
 mod catalog;
 pub mod error;
 pub mod json;

@@ -45,7 +45,7 @@ impl Analyser<'_> {
         let sign = symbol(op);
         match ty {
             Type::Json | Type::Geography => Err(SqlError::invalid(format!("a {ty} cannot be compared"), at)),
-            Type::BigNumeric | Type::Interval | Type::Range(_) => {
+            Type::Interval | Type::Range(_) => {
                 Err(SqlError::unsupported(format!("comparing values of type {ty}"), at))
             }
             Type::Float64 => Ok(float_compare(op, a, b)),

@@ -86,9 +86,11 @@ impl Analyser<'_> {
             "DATETIME" => Type::DateTime,
             "TIMESTAMP" => Type::Timestamp,
             "NUMERIC" | "DECIMAL" => Type::Numeric,
+            "BIGNUMERIC" | "BIGDECIMAL" => Type::BigNumeric,
             "JSON" => {
                 let parsed: serde_json::Value =
                     serde_json::from_str(value).map_err(|e| SqlError::invalid(format!("this is no JSON: {e}"), at))?;
+                crate::sql::json::exact(value).map_err(|e| SqlError::invalid(e, at))?;
                 return Ok(lit(text(&super::super::json::text(&parsed)), Type::Json, Lit::No, at));
             }
             _ => return Err(SqlError::unsupported(format!("{name} literals"), at)),
@@ -107,7 +109,11 @@ impl Analyser<'_> {
         if !self.used.contains(&name) {
             self.used.push(name.clone());
         }
-        let mut out = lit(format!("CAST(${name} AS {})", super::typed::phys(&ty)), ty, Lit::Param, at);
+        let sql = match ty {
+            Type::BigNumeric => format!("gs_str_big(CAST(${name} AS VARCHAR))"),
+            ref ty => format!("CAST(${name} AS {})", super::typed::phys(ty)),
+        };
+        let mut out = lit(sql, ty, Lit::Param, at);
         out.nullable = true;
         Ok(out)
     }
@@ -209,6 +215,9 @@ impl Analyser<'_> {
                 if t.is_null_literal() {
                     return Ok(t);
                 }
+                if t.ty == Type::BigNumeric {
+                    return Ok(Typed::new(format!("gs_big_neg({})", t.sql), t.ty.clone()).nullable(t.nullable).at(at));
+                }
                 if !matches!(t.ty, Type::Int64 | Type::Float64 | Type::Numeric) {
                     return Err(SqlError::unsupported(format!("the negative of a {}", t.ty), at));
                 }
@@ -288,7 +297,9 @@ impl Analyser<'_> {
 
     pub(super) fn arithmetic(&mut self, op: Binary, a: Typed, b: Typed, at: &Range<usize>) -> Res<Typed> {
         let nullable = a.nullable || b.nullable;
-        let numeric = |t: &Typed| matches!(t.ty, Type::Int64 | Type::Float64 | Type::Numeric) || t.is_null_literal();
+        let numeric = |t: &Typed| {
+            matches!(t.ty, Type::Int64 | Type::Float64 | Type::Numeric | Type::BigNumeric) || t.is_null_literal()
+        };
         if !numeric(&a) || !numeric(&b) {
             return Err(SqlError::unsupported(format!("this arithmetic on {} and {}", a.ty, b.ty), at));
         }
@@ -310,6 +321,15 @@ impl Analyser<'_> {
             }
             (Type::Numeric, Binary::Mul) => format!("gs_num_mul({x}, {y})"),
             (Type::Numeric, _) => format!("gs_num_div({x}, {y})"),
+            (Type::BigNumeric, _) => {
+                let name = match op {
+                    Binary::Add => "add",
+                    Binary::Sub => "sub",
+                    Binary::Mul => "mul",
+                    _ => "div",
+                };
+                format!("gs_big_{name}({x}, {y})")
+            }
             _ => float_arithmetic(op, x, y),
         };
         Ok(Typed::new(sql, ty).nullable(nullable).at(at))

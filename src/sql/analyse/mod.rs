@@ -8,10 +8,12 @@ mod expr;
 mod from;
 mod functions;
 mod order;
+mod percentile;
 mod pivot;
 mod query;
 mod scope;
 mod select;
+mod statistics;
 pub(crate) mod typed;
 mod window;
 
