@@ -18,6 +18,9 @@ pub use catalog::{Catalog, MapCatalog, TableInfo};
 pub use error::{SqlError, SqlErrorKind};
 
 #[cfg(test)]
+mod never_panics;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{Field, Type};

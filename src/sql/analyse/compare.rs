@@ -275,6 +275,9 @@ fn float_compare(op: Binary, a: &Typed, b: &Typed) -> String {
     if agrees {
         return plain;
     }
+    if a.sql.len() + b.sql.len() > super::typed::LONG {
+        return format!("gs_float_compare({}, {}, '{sign}')", a.sql, b.sql);
+    }
     let mut whens = String::new();
     if !left_number {
         whens.push_str(&format!(

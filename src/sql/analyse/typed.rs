@@ -76,6 +76,9 @@ impl Typed {
     }
 }
 
+/// Texts longer than this are not written twice where a function of our own saves it.
+pub(crate) const LONG: usize = 400;
+
 /// The DuckDB type that holds a GoogleSQL type.
 pub(crate) fn phys(ty: &Type) -> String {
     match ty {
