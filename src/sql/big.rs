@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn bytes_are_in_the_order_of_the_numbers() {
-        let numbers: Vec<BigInt> = ["-1e38", "-2", "-1e-38", "0", "1e-38", "1", "3e38"].map(|t| parse(t).unwrap()).into();
+        let numbers: Vec<BigInt> =
+            ["-1e38", "-2", "-1e-38", "0", "1e-38", "1", "3e38"].map(|t| parse(t).unwrap()).into();
         for pair in numbers.windows(2) {
             assert!(encode(&pair[0]) < encode(&pair[1]));
         }

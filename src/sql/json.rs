@@ -16,7 +16,10 @@ pub fn exact(text: &str) -> Result<(), String> {
             b'\\' if quoted => i += 1,
             b'"' => quoted = !quoted,
             b'-' | b'0'..=b'9' if !quoted => {
-                let len = bytes[i..].iter().take_while(|b| matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')).count();
+                let len = bytes[i..]
+                    .iter()
+                    .take_while(|b| matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'))
+                    .count();
                 let number = &text[i..i + len];
                 if !held(number) {
                     return Err(format!("the JSON number {number} cannot be kept without loss"));
@@ -55,7 +58,8 @@ mod tests {
 
     #[test]
     fn numbers_that_lose_digits_are_found() {
-        for good in ["1", "[1.5, -2e300]", "18446744073709551615", "{\"a\": \"2.2412421353246235436\"}", "0.10", "1e2"] {
+        for good in ["1", "[1.5, -2e300]", "18446744073709551615", "{\"a\": \"2.2412421353246235436\"}", "0.10", "1e2"]
+        {
             assert!(exact(good).is_ok(), "{good}");
         }
         for bad in ["2.2412421353246235436", "[18446744073709551617]", "1e999"] {

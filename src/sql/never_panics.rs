@@ -49,7 +49,15 @@ fn statements() -> Vec<String> {
 
 /// Runs of word characters, of blanks, and other characters alone.
 fn tokens(sql: &str) -> Vec<String> {
-    let kind = |c: char| if c.is_alphanumeric() || c == '_' { 1 } else if c.is_whitespace() { 2 } else { 0 };
+    let kind = |c: char| {
+        if c.is_alphanumeric() || c == '_' {
+            1
+        } else if c.is_whitespace() {
+            2
+        } else {
+            0
+        }
+    };
     let mut out: Vec<String> = Vec::new();
     let mut last = 0;
     for c in sql.chars() {
@@ -75,8 +83,42 @@ enum Change {
 fn change() -> impl Strategy<Value = Change> {
     let place = 0usize..400;
     let scraps = prop::sample::select(vec![
-        "(", ")", "((", "[", "]", ",", ".", "*", "'", "\"\"\"", "`", "@", "-", "||", ";", "/*", "--", "NULL", "SELECT", "FROM", "CASE", "END",
-        "OVER (", "UNNEST(", "INTERVAL", "CAST(", "AS", "1e999", "0x", "b'\\xFF'", "'\\u0000'", "9223372036854775808", "é", "\u{0}", "WITH", "IN",
+        "(",
+        ")",
+        "((",
+        "[",
+        "]",
+        ",",
+        ".",
+        "*",
+        "'",
+        "\"\"\"",
+        "`",
+        "@",
+        "-",
+        "||",
+        ";",
+        "/*",
+        "--",
+        "NULL",
+        "SELECT",
+        "FROM",
+        "CASE",
+        "END",
+        "OVER (",
+        "UNNEST(",
+        "INTERVAL",
+        "CAST(",
+        "AS",
+        "1e999",
+        "0x",
+        "b'\\xFF'",
+        "'\\u0000'",
+        "9223372036854775808",
+        "é",
+        "\u{0}",
+        "WITH",
+        "IN",
     ]);
     prop_oneof![
         (place.clone(), 1usize..6).prop_map(|(a, n)| Change::Delete(a, n)),
@@ -119,7 +161,11 @@ fn check(sql: &str) {
     if let Err(error) = lower(sql, &[("n".to_owned(), Type::Int64)], &catalog()) {
         assert!(!error.message.is_empty());
         if let Some(at) = error.at {
-            assert!(at.start <= at.end && sql.get(at.clone()).is_some(), "{at:?} lies outside of {sql:?}: {}", error.message);
+            assert!(
+                at.start <= at.end && sql.get(at.clone()).is_some(),
+                "{at:?} lies outside of {sql:?}: {}",
+                error.message
+            );
         }
     }
     let spent = start.elapsed();

@@ -244,7 +244,8 @@ impl Input {
         // SAFETY: as for [`Input::get`].
         unsafe {
             if self.phys.is_list() {
-                let valid = |row| self.validity.is_null() || ffi::duckdb_validity_row_is_valid(self.validity, row as u64);
+                let valid =
+                    |row| self.validity.is_null() || ffi::duckdb_validity_row_is_valid(self.validity, row as u64);
                 let (x, y) = (self.list(a), self.list(b));
                 valid(a) && valid(b) && x.1 == y.1
             } else {

@@ -177,9 +177,7 @@ impl Analyser<'_> {
             "VARIANCE" | "VAR_SAMP" | "VAR_POP" | "STDDEV" | "STDDEV_SAMP" | "STDDEV_POP" => {
                 self.spread_of(name, x, frame, at)
             }
-            "CORR" | "COVAR_POP" | "COVAR_SAMP" => {
-                self.pairs_of(name, x, args[1].clone(), frame, at)
-            }
+            "CORR" | "COVAR_POP" | "COVAR_SAMP" => self.pairs_of(name, x, args[1].clone(), frame, at),
             "ARRAY_AGG" => self.array_agg(call, x, frame, at),
             "ARRAY_CONCAT_AGG" => {
                 if !matches!(x.ty, Type::Array(_)) {

@@ -13,7 +13,12 @@ impl Analyser<'_> {
     pub(super) fn type_of(&mut self, ty: &TypeName) -> Res<Type> {
         Ok(match &ty.kind {
             TypeKind::Simple(name, params) => {
-                if !params.is_empty() && !matches!(name.as_str(), "NUMERIC" | "DECIMAL" | "BIGNUMERIC" | "BIGDECIMAL" | "STRING" | "BYTES") {
+                if !params.is_empty()
+                    && !matches!(
+                        name.as_str(),
+                        "NUMERIC" | "DECIMAL" | "BIGNUMERIC" | "BIGDECIMAL" | "STRING" | "BYTES"
+                    )
+                {
                     return Err(SqlError::invalid(format!("{name} takes no parameters"), &ty.at));
                 }
                 match name.as_str() {
@@ -68,7 +73,9 @@ impl Analyser<'_> {
             return Err(SqlError::unsupported("type parameters within an array or a struct", &ty.at));
         }
         let literal = match (&t.lit, &to) {
-            (super::typed::Lit::Float(digits), Type::Numeric | Type::BigNumeric) => super::coerce::constant(&to, digits),
+            (super::typed::Lit::Float(digits), Type::Numeric | Type::BigNumeric) => {
+                super::coerce::constant(&to, digits)
+            }
             _ => None,
         };
         let mut sql = match format {
@@ -195,8 +202,7 @@ impl Analyser<'_> {
                 if t.nullable { format!("CASE WHEN ({x}) IS NULL THEN {} ELSE {made} END", null_of(to)) } else { made }
             }
             (from, to) => {
-                let known =
-                    |t: &Type| matches!(t, Type::Interval | Type::Range(_) | Type::Geography);
+                let known = |t: &Type| matches!(t, Type::Interval | Type::Range(_) | Type::Geography);
                 let message = format!("a CAST from {from} to {to}");
                 return Err(if known(from) || known(to) {
                     SqlError::unsupported(message, at)

@@ -255,14 +255,7 @@ impl Analyser<'_> {
     }
 
     /// `a` is what `left` became, unless it is an INTERVAL.
-    fn binary(
-        &mut self,
-        op: Binary,
-        a: Option<Typed>,
-        left: &Expr,
-        right: &Expr,
-        at: &Range<usize>,
-    ) -> Res<Typed> {
+    fn binary(&mut self, op: Binary, a: Option<Typed>, left: &Expr, right: &Expr, at: &Range<usize>) -> Res<Typed> {
         let plus = matches!(op, Binary::Add | Binary::Sub);
         if plus && matches!(right.kind, ExprKind::Interval { .. }) {
             let a = a.map_or_else(|| self.expr(left), Ok)?;

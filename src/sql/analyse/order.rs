@@ -8,15 +8,7 @@ use crate::sql::error::SqlError;
 
 /// Whether values of a type can be ordered.
 pub(super) fn orderable(ty: &Type) -> bool {
-    !matches!(
-        ty,
-        Type::Array(_)
-            | Type::Struct(_)
-            | Type::Json
-            | Type::Geography
-            | Type::Interval
-            | Type::Range(_)
-    )
+    !matches!(ty, Type::Array(_) | Type::Struct(_) | Type::Json | Type::Geography | Type::Interval | Type::Range(_))
 }
 
 /// Whether values of a type can be grouped and made distinct in DuckDB with GoogleSQL's meaning.

@@ -11,12 +11,23 @@ use std::ops::Range;
 
 impl Analyser<'_> {
     /// NULL is ignored unless told otherwise.
-    pub(super) fn percentile(&mut self, call: &Call, x: &Typed, p: &Typed, over: &str, at: &Range<usize>) -> Res<Typed> {
+    pub(super) fn percentile(
+        &mut self,
+        call: &Call,
+        x: &Typed,
+        p: &Typed,
+        over: &str,
+        at: &Range<usize>,
+    ) -> Res<Typed> {
         if p.sql.contains(".\"") {
             return Err(SqlError::invalid("a percentile must be a constant", &p.at));
         }
         let respect = call.ignore_nulls == Some(false);
-        if call.name == "PERCENTILE_DISC" { self.disc(x, p, respect, over, at) } else { self.cont(x, p, respect, over, at) }
+        if call.name == "PERCENTILE_DISC" {
+            self.disc(x, p, respect, over, at)
+        } else {
+            self.cont(x, p, respect, over, at)
+        }
     }
 
     fn disc(&mut self, x: &Typed, p: &Typed, respect: bool, over: &str, at: &Range<usize>) -> Res<Typed> {

@@ -20,10 +20,8 @@ impl Analyser<'_> {
             return Ok(Typed::new(format!("gs_big_spread({}, '{function}')", lists(&list)), Type::Float64).at(at));
         }
         let guard = large_numeric(&[&x], frame);
-        let exact = format!(
-            "gs_num_spread({}, '{function}')",
-            lists(&frame.agg_if("list", &x.strict_sql(), &[&known(&x)]))
-        );
+        let exact =
+            format!("gs_num_spread({}, '{function}')", lists(&frame.agg_if("list", &x.strict_sql(), &[&known(&x)])));
         let x = self.coerce(x, &Type::Float64)?;
         Ok(Typed::new(guarded(guard, &exact, spread(function, &x.sql, frame), frame), Type::Float64).at(at))
     }

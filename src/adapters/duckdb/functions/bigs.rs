@@ -16,7 +16,8 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
     strict("gs_int_big", &[Phys::I64], Phys::Blob, |a| made(&(BigInt::from(int(a, 0)) * big::one()))),
     strict("gs_num_big", &[Phys::Numeric], Phys::Blob, |a| made(&of_numeric(numeric(a, 0)))),
     strict("gs_float_big", &[Phys::F64], Phys::Blob, |a| {
-        big::of_float(float(a, 0)).map_or_else(|| Err("the FLOAT64 is out of range for BIGNUMERIC".into()), |v| made(&v))
+        big::of_float(float(a, 0))
+            .map_or_else(|| Err("the FLOAT64 is out of range for BIGNUMERIC".into()), |v| made(&v))
     }),
     strict("gs_big_text", B, Phys::Str, |a| Ok(Out::Str(big::text(&number(a, 0))))),
     strict("gs_big_float", B, Phys::F64, |a| Ok(Out::F64(big::nearest(&number(a, 0), 38)))),
@@ -32,9 +33,7 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
     strict("gs_big_add", BB, Phys::Blob, |a| made(&(number(a, 0) + number(a, 1)))),
     strict("gs_big_sub", BB, Phys::Blob, |a| made(&(number(a, 0) - number(a, 1)))),
     strict("gs_big_mul", BB, Phys::Blob, |a| made(&big::rounded_div(&(number(a, 0) * number(a, 1)), &big::one()))),
-    strict("gs_big_div", BB, Phys::Blob, |a| {
-        made(&big::rounded_div(&(number(a, 0) * big::one()), &divisor(a)?))
-    }),
+    strict("gs_big_div", BB, Phys::Blob, |a| made(&big::rounded_div(&(number(a, 0) * big::one()), &divisor(a)?))),
     strict("gs_big_idiv", BB, Phys::Blob, |a| made(&(number(a, 0) / divisor(a)? * big::one()))),
     strict("gs_big_mod", BB, Phys::Blob, |a| made(&(number(a, 0) % divisor(a)?))),
     strict("gs_big_neg", B, Phys::Blob, |a| made(&-number(a, 0))),

@@ -53,7 +53,9 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
         Ok(disc(float(a, 0), count, nulls)?.map_or(Out::Null, |i| Out::I64(i as i64 + 1)))
     }),
     strict("gs_big_spread", &[Phys::BlobList, Phys::Str], Phys::F64, |a| Ok(spread(&bigs(a).0, 76, text(a, 1)))),
-    strict("gs_num_spread", &[Phys::NumericList, Phys::Str], Phys::F64, |a| Ok(spread(&numerics(a, 0), 76, text(a, 1)))),
+    strict("gs_num_spread", &[Phys::NumericList, Phys::Str], Phys::F64, |a| {
+        Ok(spread(&numerics(a, 0), 76, text(a, 1)))
+    }),
     strict("gs_big_pairs", &[Phys::BlobList, Phys::BlobList, Phys::Str], Phys::F64, |a| {
         Ok(pairs(&bigs(&a[..1]).0, &bigs(&a[1..2]).0, text(a, 2)))
     }),

@@ -88,7 +88,9 @@ impl Analyser<'_> {
                 let inner = if parts.is_empty() { String::new() } else { format!("{} || ", parts.join(" || ',' || ")) };
                 json(format!("('[' || {inner}']')")).nullable(false)
             }
-            ("JSON_OBJECT", [keys, values]) if matches!(keys.ty, Type::Array(_)) => self.object_of_arrays(keys, values, at)?,
+            ("JSON_OBJECT", [keys, values]) if matches!(keys.ty, Type::Array(_)) => {
+                self.object_of_arrays(keys, values, at)?
+            }
             ("JSON_OBJECT", all) if all.len().is_multiple_of(2) => {
                 let (mut keys, mut values) = (Vec::new(), Vec::new());
                 for pair in all.chunks(2) {
@@ -119,7 +121,8 @@ impl Analyser<'_> {
                 if !pairs.is_empty() && pairs.len().is_multiple_of(2) =>
             {
                 let insert = name == "JSON_ARRAY_INSERT";
-                let each = self.flag(args, if insert { "INSERT_EACH_ELEMENT" } else { "APPEND_EACH_ELEMENT" }, "true")?;
+                let each =
+                    self.flag(args, if insert { "INSERT_EACH_ELEMENT" } else { "APPEND_EACH_ELEMENT" }, "true")?;
                 let mut sql = self.json_arg(j)?;
                 for pair in pairs.chunks(2) {
                     let path = self.coerce(pair[0].clone(), &Type::String)?.sql;
