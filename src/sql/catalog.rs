@@ -13,7 +13,7 @@ pub struct TableInfo {
 }
 
 /// Finds tables by name, case aside.
-pub trait Catalog {
+pub trait Catalog: Sync {
     /// The table called `dataset.table`.
     fn table(&self, name: &str) -> Option<TableInfo>;
 

@@ -5,6 +5,7 @@
 
 mod analyse;
 pub mod ast;
+pub mod big;
 mod catalog;
 pub mod error;
 pub mod json;
@@ -15,6 +16,9 @@ pub mod values;
 pub use analyse::{Clock, Lowered, Reading, lower};
 pub use catalog::{Catalog, MapCatalog, TableInfo};
 pub use error::{SqlError, SqlErrorKind};
+
+#[cfg(test)]
+mod never_panics;
 
 #[cfg(test)]
 mod tests {

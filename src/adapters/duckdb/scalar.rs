@@ -29,6 +29,15 @@ pub enum Phys {
     Timestamp,
     StrList,
     I64List,
+    F64List,
+    NumericList,
+    BlobList,
+}
+
+impl Phys {
+    fn is_list(self) -> bool {
+        matches!(self, Phys::StrList | Phys::I64List | Phys::F64List | Phys::NumericList | Phys::BlobList)
+    }
 }
 
 /// An argument's value.
@@ -45,6 +54,9 @@ pub enum Arg<'a> {
     Micros(i64),
     StrList(Vec<Option<&'a str>>),
     I64List(Vec<Option<i64>>),
+    F64List(Vec<Option<f64>>),
+    NumericList(Vec<Option<i128>>),
+    BlobList(Vec<Option<&'a [u8]>>),
 }
 
 /// A result's value.
@@ -132,6 +144,9 @@ fn logical(phys: Phys) -> LogicalType {
         Phys::Timestamp => Type::Timestamp,
         Phys::StrList => Type::Array(Box::new(Type::String)),
         Phys::I64List => Type::Array(Box::new(Type::Int64)),
+        Phys::F64List => Type::Array(Box::new(Type::Float64)),
+        Phys::NumericList => Type::Array(Box::new(Type::Numeric)),
+        Phys::BlobList => Type::Array(Box::new(Type::Bytes)),
     })
 }
 
@@ -169,7 +184,16 @@ unsafe fn run_rows(
             .collect();
         let mut writer = Output { vector: output, phys: function.returns };
         let mut args = Vec::with_capacity(vectors.len());
+        let lists = vectors.iter().any(|v| v.phys.is_list());
+        let mut last: Option<Out> = None;
         for row in 0..rows {
+            // A list over a whole partition comes again in each of its rows: it is computed once.
+            if lists && row > 0 && vectors.iter().all(|v| v.same(row - 1, row)) {
+                if let Some(out) = last.clone() {
+                    let _ = writer.put(row, out);
+                    continue;
+                }
+            }
             args.clear();
             args.extend(vectors.iter().map(|v| v.get(row)));
             let out = if !function.sees_null && args.contains(&Arg::Null) {
@@ -180,6 +204,7 @@ unsafe fn run_rows(
                     .unwrap_or_else(|_| Err(format!("internal error in `{}`", function.name)))
             };
             let out = if failure_is_null { out.or(Ok(Out::Null)) } else { out };
+            last = if lists { out.clone().ok() } else { None };
             match out.and_then(|out| {
                 writer.put(row, out).map_err(|()| format!("internal type error in `{}`", function.name))
             }) {
@@ -214,6 +239,21 @@ impl Input {
         }
     }
 
+    /// Whether two rows surely hold the same value; of lists the places are compared.
+    unsafe fn same(&self, a: usize, b: usize) -> bool {
+        // SAFETY: as for [`Input::get`].
+        unsafe {
+            if self.phys.is_list() {
+                let valid =
+                    |row| self.validity.is_null() || ffi::duckdb_validity_row_is_valid(self.validity, row as u64);
+                let (x, y) = (self.list(a), self.list(b));
+                valid(a) && valid(b) && x.1 == y.1
+            } else {
+                self.get(a) == self.get(b)
+            }
+        }
+    }
+
     unsafe fn get<'a>(&self, row: usize) -> Arg<'a> {
         // SAFETY: `row` is below the chunk's size; the data has the type that was registered.
         unsafe {
@@ -232,30 +272,26 @@ impl Input {
                 Phys::Blob => Arg::Blob(string(&*self.data.cast::<ffi::duckdb_string_t>().add(row))),
                 Phys::Date => Arg::Date(*self.data.cast::<i32>().add(row)),
                 Phys::Time | Phys::DateTime | Phys::Timestamp => Arg::Micros(*self.data.cast::<i64>().add(row)),
-                Phys::StrList => {
-                    let (child, range) = self.list(row);
-                    let child = Input::new(child, Phys::Str);
-                    Arg::StrList(
-                        range
-                            .map(|i| match child.get(i) {
-                                Arg::Str(text) => Some(text),
-                                _ => None,
-                            })
-                            .collect(),
-                    )
-                }
-                Phys::I64List => {
-                    let (child, range) = self.list(row);
-                    let child = Input::new(child, Phys::I64);
-                    Arg::I64List(
-                        range
-                            .map(|i| match child.get(i) {
-                                Arg::I64(v) => Some(v),
-                                _ => None,
-                            })
-                            .collect(),
-                    )
-                }
+                Phys::StrList => Arg::StrList(self.items(row, Phys::Str, |item| match item {
+                    Arg::Str(text) => Some(text),
+                    _ => None,
+                })),
+                Phys::I64List => Arg::I64List(self.items(row, Phys::I64, |item| match item {
+                    Arg::I64(v) => Some(v),
+                    _ => None,
+                })),
+                Phys::F64List => Arg::F64List(self.items(row, Phys::F64, |item| match item {
+                    Arg::F64(v) => Some(v),
+                    _ => None,
+                })),
+                Phys::NumericList => Arg::NumericList(self.items(row, Phys::Numeric, |item| match item {
+                    Arg::Numeric(v) => Some(v),
+                    _ => None,
+                })),
+                Phys::BlobList => Arg::BlobList(self.items(row, Phys::Blob, |item| match item {
+                    Arg::Blob(v) => Some(v),
+                    _ => None,
+                })),
             }
         }
     }
@@ -264,6 +300,16 @@ impl Input {
         // SAFETY: DuckDB's VARCHAR is UTF-8; checked all the same, because a broken file could say otherwise.
         unsafe {
             std::str::from_utf8(string(&*self.data.cast::<ffi::duckdb_string_t>().add(row))).unwrap_or("\u{fffd}")
+        }
+    }
+
+    /// The elements of a list; `None` is NULL.
+    unsafe fn items<'a, T>(&self, row: usize, phys: Phys, pick: fn(Arg<'a>) -> Option<T>) -> Vec<Option<T>> {
+        // SAFETY: as for [`Input::get`].
+        unsafe {
+            let (child, range) = self.list(row);
+            let child = Input::new(child, phys);
+            range.map(|i| pick(child.get(i))).collect()
         }
     }
 

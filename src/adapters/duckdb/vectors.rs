@@ -120,7 +120,10 @@ unsafe fn data(
             let mut texts = StrColumn::with_capacity(len);
             for (i, value) in slice!(ffi::duckdb_string_t).iter().enumerate() {
                 let bytes = if is_null(i) { &[][..] } else { unsafe { string(value) } };
-                texts.push(&base64::engine::general_purpose::STANDARD.encode(bytes));
+                texts.push(&match wanted {
+                    Type::BigNumeric => crate::sql::big::text(&crate::sql::big::decode(bytes)),
+                    _ => base64::engine::general_purpose::STANDARD.encode(bytes),
+                });
             }
             Data::Str(texts)
         }

@@ -175,16 +175,9 @@ impl Analyser<'_> {
                 done(frame.agg(&name.to_ascii_lowercase(), &x.sql), Type::Int64)
             }
             "VARIANCE" | "VAR_SAMP" | "VAR_POP" | "STDDEV" | "STDDEV_SAMP" | "STDDEV_POP" => {
-                let guard = large_numeric(&[&x], frame);
-                let x = self.coerce(x, &Type::Float64)?;
-                done(guarded(guard, spread(name, &x.sql, frame)), Type::Float64)
+                self.spread_of(name, x, frame, at)
             }
-            "CORR" | "COVAR_POP" | "COVAR_SAMP" => {
-                let guard = large_numeric(&[&x, &args[1]], frame);
-                let x = self.coerce(x, &Type::Float64)?;
-                let y = self.coerce(args[1].clone(), &Type::Float64)?;
-                done(guarded(guard, pairs(name, &x.sql, &y.sql, frame)), Type::Float64)
-            }
+            "CORR" | "COVAR_POP" | "COVAR_SAMP" => self.pairs_of(name, x, args[1].clone(), frame, at),
             "ARRAY_AGG" => self.array_agg(call, x, frame, at),
             "ARRAY_CONCAT_AGG" => {
                 if !matches!(x.ty, Type::Array(_)) {
@@ -231,6 +224,7 @@ impl Analyser<'_> {
                     "CASE WHEN abs({size}) >= 9.99999999999999e28 THEN {overflow} ELSE CAST({sum} AS DECIMAL(38,9)) END"
                 )
             }
+            Type::BigNumeric => format!("gs_big_sum({})", frame.agg("list", &x.sql)),
             ref ty => return Err(SqlError::unsupported(format!("SUM of {ty}"), at)),
         };
         Ok(Typed::new(sql, x.ty).at(at))
@@ -244,6 +238,9 @@ impl Analyser<'_> {
                 let count = frame.agg("count", &x.sql);
                 let sql = format!("gs_num_div({}, CAST(nullif({count}, 0) AS DECIMAL(38,9)))", sum.sql);
                 Ok(Typed::new(sql, Type::Numeric).at(at))
+            }
+            Type::BigNumeric => {
+                Ok(Typed::new(format!("gs_big_avg({})", frame.agg("list", &x.sql)), Type::BigNumeric).at(at))
             }
             ref ty => Err(SqlError::unsupported(format!("AVG of {ty}"), at)),
         }
@@ -299,6 +296,18 @@ impl Analyser<'_> {
         at: &Range<usize>,
     ) -> Res<Typed> {
         let x = if x.is_null_literal() { self.coerce(x, &Type::String)? } else { x };
+        if x.ty == Type::Bytes {
+            let separator = match separator {
+                None => "BLOB ','".to_owned(),
+                Some(s) if s.is_literal() || s.lit == Lit::Param || s.sql.starts_with("BLOB '") => {
+                    self.coerce(s, &Type::Bytes)?.sql
+                }
+                Some(_) => return Err(SqlError::unsupported("a separator that is no literal", at)),
+            };
+            let list = frame.agg_if("list", &x.sql, &[&format!("({}) IS NOT NULL", x.sql)]);
+            let list = self.limited(call, list)?;
+            return Ok(Typed::new(format!("gs_join_b({list}, {separator})"), Type::Bytes).at(at));
+        }
         if x.ty != Type::String {
             return Err(SqlError::unsupported(format!("STRING_AGG of {}", x.ty), at));
         }
@@ -357,54 +366,4 @@ impl Analyser<'_> {
         );
         Ok(Typed { sql, ..out })
     }
-}
-
-/// Variance and deviation; a value that is not finite makes them NaN.
-fn spread(name: &str, x: &str, frame: &Frame) -> String {
-    let function = match name {
-        "VARIANCE" | "VAR_SAMP" => "var_samp",
-        "VAR_POP" => "var_pop",
-        "STDDEV" | "STDDEV_SAMP" => "stddev_samp",
-        _ => "stddev_pop",
-    };
-    let few = if function.ends_with("samp") { 2 } else { 1 };
-    let plain = frame.plain();
-    let broken = plain.agg("bool_or", &format!("NOT isfinite({x})"));
-    let count = frame.agg("count", x);
-    let finite = frame.agg(function, &format!("CASE WHEN isfinite({x}) THEN {x} END"));
-    format!(
-        "CASE WHEN {broken} THEN CASE WHEN {count} < {few} THEN NULL ELSE CAST('nan' AS DOUBLE) END ELSE {finite} END"
-    )
-}
-
-/// Covariance and correlation over the pairs without NULL.
-fn pairs(name: &str, x: &str, y: &str, frame: &Frame) -> String {
-    let function = name.to_ascii_lowercase();
-    let few = if name == "COVAR_POP" { 1 } else { 2 };
-    let plain = frame.plain();
-    let both = format!("({x}) IS NOT NULL AND ({y}) IS NOT NULL");
-    let broken = plain.agg("bool_or", &format!("{both} AND NOT (isfinite({x}) AND isfinite({y}))"));
-    let count = plain.agg("count", &format!("CASE WHEN {both} THEN 1 END"));
-    let ok = format!("isfinite({x}) AND isfinite({y})");
-    let finite = plain.agg(&function, &format!("CASE WHEN {ok} THEN {x} END, CASE WHEN {ok} THEN {y} END"));
-    let nan = "CAST('nan' AS DOUBLE)";
-    let value = if name == "CORR" { format!("coalesce({finite}, {nan})") } else { finite };
-    format!("CASE WHEN {count} < {few} THEN NULL WHEN {broken} THEN {nan} ELSE {value} END")
-}
-
-/// True where a NUMERIC has too many digits for the statistics of floats.
-fn large_numeric(args: &[&Typed], frame: &Frame) -> Option<String> {
-    let plain = frame.plain();
-    let large: Vec<String> = args
-        .iter()
-        .filter(|a| a.ty == Type::Numeric)
-        .map(|a| format!("coalesce({} >= 1000000000000, false)", plain.agg("max", &format!("abs({})", a.sql))))
-        .collect();
-    (!large.is_empty()).then(|| large.join(" OR "))
-}
-
-fn guarded(guard: Option<String>, sql: String) -> String {
-    let Some(guard) = guard else { return sql };
-    let refuse = super::typed::fail("statistics of NUMERIC values this large are not supported", &Type::Float64);
-    format!("CASE WHEN {guard} THEN {refuse} ELSE {sql} END")
 }

@@ -13,7 +13,12 @@ impl Analyser<'_> {
     pub(super) fn type_of(&mut self, ty: &TypeName) -> Res<Type> {
         Ok(match &ty.kind {
             TypeKind::Simple(name, params) => {
-                if !params.is_empty() && !matches!(name.as_str(), "NUMERIC" | "DECIMAL" | "STRING" | "BYTES") {
+                if !params.is_empty()
+                    && !matches!(
+                        name.as_str(),
+                        "NUMERIC" | "DECIMAL" | "BIGNUMERIC" | "BIGDECIMAL" | "STRING" | "BYTES"
+                    )
+                {
                     return Err(SqlError::invalid(format!("{name} takes no parameters"), &ty.at));
                 }
                 match name.as_str() {
@@ -68,7 +73,9 @@ impl Analyser<'_> {
             return Err(SqlError::unsupported("type parameters within an array or a struct", &ty.at));
         }
         let literal = match (&t.lit, &to) {
-            (super::typed::Lit::Float(digits), Type::Numeric) => super::coerce::constant(&to, digits),
+            (super::typed::Lit::Float(digits), Type::Numeric | Type::BigNumeric) => {
+                super::coerce::constant(&to, digits)
+            }
             _ => None,
         };
         let mut sql = match format {
@@ -106,6 +113,8 @@ impl Analyser<'_> {
             (_, []) => Ok(sql),
             (Type::Numeric, [p]) => Ok(format!("gs_num_fit({sql}, CAST({p} AS BIGINT), CAST(0 AS BIGINT))")),
             (Type::Numeric, [p, s]) => Ok(format!("gs_num_fit({sql}, CAST({p} AS BIGINT), CAST({s} AS BIGINT))")),
+            (Type::BigNumeric, [p]) => Ok(format!("gs_big_fit({sql}, CAST({p} AS BIGINT), CAST(0 AS BIGINT))")),
+            (Type::BigNumeric, [p, s]) => Ok(format!("gs_big_fit({sql}, CAST({p} AS BIGINT), CAST({s} AS BIGINT))")),
             (Type::String, [n]) => Ok(format!(
                 "CASE WHEN length({sql}) > {n} THEN {} ELSE {sql} END",
                 fail("the text is too long for its type", to)
@@ -147,6 +156,14 @@ impl Analyser<'_> {
             (Type::Float64, Type::String) => format!("gs_float_text({x})"),
             (Type::Numeric, Type::Float64) => format!("CAST(CAST({x} AS VARCHAR) AS DOUBLE)"),
             (Type::Numeric, Type::String) => format!("gs_num_text({x})"),
+            (Type::Int64, Type::BigNumeric) => format!("gs_int_big({x})"),
+            (Type::Numeric, Type::BigNumeric) => format!("gs_num_big({x})"),
+            (Type::Float64, Type::BigNumeric) => format!("gs_float_big({x})"),
+            (Type::String, Type::BigNumeric) => format!("gs_str_big({x})"),
+            (Type::BigNumeric, Type::Int64) => format!("gs_big_int({x})"),
+            (Type::BigNumeric, Type::Float64) => format!("gs_big_float({x})"),
+            (Type::BigNumeric, Type::Numeric) => format!("gs_big_num({x})"),
+            (Type::BigNumeric, Type::String) => format!("gs_big_text({x})"),
             (Type::Bytes, Type::String) => format!("gs_utf8({x})"),
             (Type::String, Type::Bytes) => format!("encode({x})"),
             (Type::String, Type::Bool) => format!("gs_str_bool({x})"),
@@ -185,8 +202,7 @@ impl Analyser<'_> {
                 if t.nullable { format!("CASE WHEN ({x}) IS NULL THEN {} ELSE {made} END", null_of(to)) } else { made }
             }
             (from, to) => {
-                let known =
-                    |t: &Type| matches!(t, Type::BigNumeric | Type::Interval | Type::Range(_) | Type::Geography);
+                let known = |t: &Type| matches!(t, Type::Interval | Type::Range(_) | Type::Geography);
                 let message = format!("a CAST from {from} to {to}");
                 return Err(if known(from) || known(to) {
                     SqlError::unsupported(message, at)
@@ -240,11 +256,13 @@ fn can_fail(from: &Type, to: &Type) -> bool {
                 | Type::Timestamp
                 | Type::Time
                 | Type::Float64
-                | Type::Numeric,
+                | Type::Numeric
+                | Type::BigNumeric,
             Type::String
-        ) | (Type::Int64, Type::Float64 | Type::Numeric | Type::Bool)
+        ) | (Type::Int64, Type::Float64 | Type::Numeric | Type::BigNumeric | Type::Bool)
             | (Type::Bool, Type::Int64)
-            | (Type::Numeric, Type::Float64)
+            | (Type::Numeric, Type::Float64 | Type::BigNumeric)
+            | (Type::BigNumeric, Type::Float64)
             | (Type::Date, Type::DateTime | Type::Timestamp)
             | (Type::DateTime, Type::Date | Type::Time | Type::Timestamp)
             | (Type::Timestamp, Type::Date | Type::DateTime | Type::Time)

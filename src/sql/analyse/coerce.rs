@@ -5,7 +5,7 @@ use super::{Analyser, Res};
 use crate::model::Type;
 use crate::model::types::StructField;
 use crate::sql::error::SqlError;
-use crate::sql::values;
+use crate::sql::{big, values};
 use std::ops::Range;
 
 /// A constant of a type, from its text.
@@ -19,6 +19,7 @@ pub(super) fn constant(ty: &Type, value: &str) -> Option<String> {
             format!("TIMESTAMPTZ '{}+00'", values::datetime_text(micros))
         }
         Type::Numeric => format!("CAST('{}' AS DECIMAL(38,9))", values::numeric_text(values::parse_numeric(value)?)),
+        Type::BigNumeric => bytes(&big::encode(&big::parse(value)?)),
         Type::Float64 => format!("CAST('{}' AS DOUBLE)", values::parse_float(value).map(values::float_text)?),
         _ => return None,
     })
@@ -49,7 +50,7 @@ impl Typed {
             return true;
         }
         match (&self.lit, &self.ty, ty) {
-            (Lit::Float(_), _, Type::Numeric) => true,
+            (Lit::Float(_), _, Type::Numeric | Type::BigNumeric) => true,
             (Lit::Str(_) | Lit::Param, Type::String, Type::Date | Type::DateTime | Type::Time | Type::Timestamp) => {
                 true
             }
@@ -161,10 +162,10 @@ impl Analyser<'_> {
             out
         };
         match (&t.lit, ty) {
-            (Lit::Int(v), Type::Float64 | Type::Numeric) => {
+            (Lit::Int(v), Type::Float64 | Type::Numeric | Type::BigNumeric) => {
                 return Ok(done(literal(ty, &v.to_string(), &at)?, &t));
             }
-            (Lit::Float(v), Type::Numeric) => return Ok(done(literal(ty, v, &at)?, &t)),
+            (Lit::Float(v), Type::Numeric | Type::BigNumeric) => return Ok(done(literal(ty, v, &at)?, &t)),
             (Lit::Str(v), Type::Date | Type::DateTime | Type::Time | Type::Timestamp) => {
                 return Ok(done(literal(ty, v, &at)?, &t));
             }
@@ -193,6 +194,9 @@ impl Analyser<'_> {
             (Type::Int64, Type::Float64) => Ok(done(format!("CAST({} AS DOUBLE)", t.sql), &t)),
             (Type::Int64, Type::Numeric) => Ok(done(format!("CAST({} AS DECIMAL(38,9))", t.sql), &t)),
             (Type::Numeric, Type::Float64) => Ok(done(format!("CAST(CAST({} AS VARCHAR) AS DOUBLE)", t.sql), &t)),
+            (Type::Int64, Type::BigNumeric) => Ok(done(format!("gs_int_big({})", t.sql), &t)),
+            (Type::Numeric, Type::BigNumeric) => Ok(done(format!("gs_num_big({})", t.strict_sql()), &t)),
+            (Type::BigNumeric, Type::Float64) => Ok(done(format!("gs_big_float({})", t.sql), &t)),
             (Type::Date, Type::DateTime) => Ok(done(format!("CAST({} AS TIMESTAMP)", t.sql), &t)),
             (Type::Struct(from), Type::Struct(to)) => {
                 let names = field_names(from);

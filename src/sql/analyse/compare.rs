@@ -45,9 +45,7 @@ impl Analyser<'_> {
         let sign = symbol(op);
         match ty {
             Type::Json | Type::Geography => Err(SqlError::invalid(format!("a {ty} cannot be compared"), at)),
-            Type::BigNumeric | Type::Interval | Type::Range(_) => {
-                Err(SqlError::unsupported(format!("comparing values of type {ty}"), at))
-            }
+            Type::Interval | Type::Range(_) => Err(SqlError::unsupported(format!("comparing values of type {ty}"), at)),
             Type::Float64 => Ok(float_compare(op, a, b)),
             Type::Struct(fields) => {
                 if !matches!(op, Binary::Eq | Binary::Ne) {
@@ -274,6 +272,9 @@ fn float_compare(op: Binary, a: &Typed, b: &Typed) -> String {
     };
     if agrees {
         return plain;
+    }
+    if a.sql.len() + b.sql.len() > super::typed::LONG {
+        return format!("gs_float_compare({}, {}, '{sign}')", a.sql, b.sql);
     }
     let mut whens = String::new();
     if !left_number {

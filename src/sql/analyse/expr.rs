@@ -18,6 +18,12 @@ fn lit(sql: impl Into<String>, ty: Type, value: Lit, at: &Range<usize>) -> Typed
 
 impl Analyser<'_> {
     pub(super) fn expr(&mut self, expr: &Expr) -> Res<Typed> {
+        let out = self.expr_of(expr)?;
+        self.spend(out.sql.len(), &expr.at)?;
+        Ok(out)
+    }
+
+    fn expr_of(&mut self, expr: &Expr) -> Res<Typed> {
         let at = &expr.at;
         match &expr.kind {
             ExprKind::Null => Ok(lit(null_of(&Type::Int64), Type::Int64, Lit::Null, at)),
@@ -47,7 +53,7 @@ impl Analyser<'_> {
             ExprKind::Field(base, field) => self.field(base, field, at),
             ExprKind::Index(base, kind, index) => self.index(base, *kind, index, at),
             ExprKind::Unary(op, inner) => self.unary(*op, inner, at),
-            ExprKind::Binary(op, left, right) => self.binary(*op, left, right, at),
+            ExprKind::Binary(..) => self.chain(expr),
             ExprKind::Is { expr, what, not } => self.is(expr, *what, *not, at),
             ExprKind::DistinctFrom { left, right, not } => {
                 let (a, b) = (self.expr(left)?, self.expr(right)?);
@@ -86,9 +92,11 @@ impl Analyser<'_> {
             "DATETIME" => Type::DateTime,
             "TIMESTAMP" => Type::Timestamp,
             "NUMERIC" | "DECIMAL" => Type::Numeric,
+            "BIGNUMERIC" | "BIGDECIMAL" => Type::BigNumeric,
             "JSON" => {
                 let parsed: serde_json::Value =
                     serde_json::from_str(value).map_err(|e| SqlError::invalid(format!("this is no JSON: {e}"), at))?;
+                crate::sql::json::exact(value).map_err(|e| SqlError::invalid(e, at))?;
                 return Ok(lit(text(&super::super::json::text(&parsed)), Type::Json, Lit::No, at));
             }
             _ => return Err(SqlError::unsupported(format!("{name} literals"), at)),
@@ -107,7 +115,11 @@ impl Analyser<'_> {
         if !self.used.contains(&name) {
             self.used.push(name.clone());
         }
-        let mut out = lit(format!("CAST(${name} AS {})", super::typed::phys(&ty)), ty, Lit::Param, at);
+        let sql = match ty {
+            Type::BigNumeric => format!("gs_str_big(CAST(${name} AS VARCHAR))"),
+            ref ty => format!("CAST(${name} AS {})", super::typed::phys(ty)),
+        };
+        let mut out = lit(sql, ty, Lit::Param, at);
         out.nullable = true;
         Ok(out)
     }
@@ -209,6 +221,9 @@ impl Analyser<'_> {
                 if t.is_null_literal() {
                     return Ok(t);
                 }
+                if t.ty == Type::BigNumeric {
+                    return Ok(Typed::new(format!("gs_big_neg({})", t.sql), t.ty.clone()).nullable(t.nullable).at(at));
+                }
                 if !matches!(t.ty, Type::Int64 | Type::Float64 | Type::Numeric) {
                     return Err(SqlError::unsupported(format!("the negative of a {}", t.ty), at));
                 }
@@ -221,10 +236,42 @@ impl Analyser<'_> {
         }
     }
 
-    fn binary(&mut self, op: Binary, left: &Expr, right: &Expr, at: &Range<usize>) -> Res<Typed> {
+    /// `a + b + c + …`, from the left, without a deeper call for each operator.
+    fn chain(&mut self, expr: &Expr) -> Res<Typed> {
+        let mut links = Vec::new();
+        let mut first = expr;
+        while let ExprKind::Binary(op, left, right) = &first.kind {
+            links.push((*op, &**left, &**right, &first.at));
+            first = left;
+        }
+        // An INTERVAL in front has a meaning only with what stands behind it.
+        let mut done = if matches!(first.kind, ExprKind::Interval { .. }) { None } else { Some(self.expr(first)?) };
+        while let Some((op, left, right, at)) = links.pop() {
+            let out = self.binary(op, done, left, right, at)?;
+            self.spend(out.sql.len(), at)?;
+            done = Some(out);
+        }
+        done.ok_or_else(|| SqlError::invalid("this is no value", &expr.at))
+    }
+
+    /// `a` is what `left` became, unless it is an INTERVAL.
+    fn binary(&mut self, op: Binary, a: Option<Typed>, left: &Expr, right: &Expr, at: &Range<usize>) -> Res<Typed> {
+        let plus = matches!(op, Binary::Add | Binary::Sub);
+        if plus && matches!(right.kind, ExprKind::Interval { .. }) {
+            let a = a.map_or_else(|| self.expr(left), Ok)?;
+            return self.date_with_interval(a, right, op == Binary::Sub, at);
+        }
+        let a = match a {
+            Some(a) => a,
+            None if op == Binary::Add => {
+                let b = self.expr(right)?;
+                return self.date_with_interval(b, left, false, at);
+            }
+            None => self.expr(left)?,
+        };
         match op {
             Binary::And | Binary::Or => {
-                let a = self.bool_condition(left, "AND and OR")?;
+                let a = self.bool_of(a, "AND and OR")?;
                 let b = self.bool_condition(right, "AND and OR")?;
                 let word = if op == Binary::And { "AND" } else { "OR" };
                 Ok(Typed::new(format!("({} {word} {})", a.sql, b.sql), Type::Bool)
@@ -233,11 +280,11 @@ impl Analyser<'_> {
                     .total(&[&a, &b]))
             }
             Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge => {
-                let (a, b) = (self.expr(left)?, self.expr(right)?);
+                let b = self.expr(right)?;
                 self.compare(op, a, b, at)
             }
             Binary::BitAnd | Binary::BitOr | Binary::BitXor => {
-                let (a, b) = (self.expr(left)?, self.expr(right)?);
+                let b = self.expr(right)?;
                 let (a, b) = (self.coerce(a, &Type::Int64)?, self.coerce(b, &Type::Int64)?);
                 let sql = match op {
                     Binary::BitAnd => format!("({} & {})", a.sql, b.sql),
@@ -247,7 +294,7 @@ impl Analyser<'_> {
                 Ok(Typed::new(sql, Type::Int64).nullable(a.nullable || b.nullable).at(at).total(&[&a, &b]))
             }
             Binary::ShiftLeft | Binary::ShiftRight => {
-                let (a, b) = (self.expr(left)?, self.expr(right)?);
+                let b = self.expr(right)?;
                 let (a, b) = (self.coerce(a, &Type::Int64)?, self.coerce(b, &Type::Int64)?);
                 let name = if op == Binary::ShiftLeft { "gs_shl" } else { "gs_shr" };
                 Ok(Typed::new(format!("{name}({}, {})", a.sql, b.sql), Type::Int64)
@@ -255,15 +302,16 @@ impl Analyser<'_> {
                     .at(at))
             }
             Binary::Concat => {
-                let (a, b) = (self.expr(left)?, self.expr(right)?);
+                let b = self.expr(right)?;
                 self.concat(vec![a, b], at)
             }
             Binary::Add | Binary::Sub | Binary::Mul | Binary::Div => {
-                if let Some(shifted) = self.date_arithmetic(op, left, right, at)? {
-                    return Ok(shifted);
+                let b = self.expr(right)?;
+                match (op, &a.ty, &b.ty) {
+                    (Binary::Add | Binary::Sub, Type::Date, Type::Int64) => self.days(a, b, op == Binary::Sub, at),
+                    (Binary::Add, Type::Int64, Type::Date) => self.days(b, a, false, at),
+                    _ => self.arithmetic(op, a, b, at),
                 }
-                let (a, b) = (self.expr(left)?, self.expr(right)?);
-                self.arithmetic(op, a, b, at)
             }
         }
     }
@@ -288,7 +336,9 @@ impl Analyser<'_> {
 
     pub(super) fn arithmetic(&mut self, op: Binary, a: Typed, b: Typed, at: &Range<usize>) -> Res<Typed> {
         let nullable = a.nullable || b.nullable;
-        let numeric = |t: &Typed| matches!(t.ty, Type::Int64 | Type::Float64 | Type::Numeric) || t.is_null_literal();
+        let numeric = |t: &Typed| {
+            matches!(t.ty, Type::Int64 | Type::Float64 | Type::Numeric | Type::BigNumeric) || t.is_null_literal()
+        };
         if !numeric(&a) || !numeric(&b) {
             return Err(SqlError::unsupported(format!("this arithmetic on {} and {}", a.ty, b.ty), at));
         }
@@ -310,6 +360,15 @@ impl Analyser<'_> {
             }
             (Type::Numeric, Binary::Mul) => format!("gs_num_mul({x}, {y})"),
             (Type::Numeric, _) => format!("gs_num_div({x}, {y})"),
+            (Type::BigNumeric, _) => {
+                let name = match op {
+                    Binary::Add => "add",
+                    Binary::Sub => "sub",
+                    Binary::Mul => "mul",
+                    _ => "div",
+                };
+                format!("gs_big_{name}({x}, {y})")
+            }
             _ => float_arithmetic(op, x, y),
         };
         Ok(Typed::new(sql, ty).nullable(nullable).at(at))
@@ -511,6 +570,15 @@ fn float_arithmetic(op: Binary, x: &str, y: &str) -> String {
         _ => "/",
     };
     let plain = format!("({x} {sign} {y})");
+    if x.len() + y.len() > super::typed::LONG {
+        let name = match op {
+            Binary::Add => "add",
+            Binary::Sub => "sub",
+            Binary::Mul => "mul",
+            _ => "div",
+        };
+        return format!("gs_float_{name}({x}, {y})");
+    }
     let never = match op {
         Binary::Add | Binary::Sub => small(nx) || small(ny),
         Binary::Mul => nx.or(ny).is_some_and(|n| n.abs() <= 1.0),

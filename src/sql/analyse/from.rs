@@ -91,7 +91,11 @@ impl Analyser<'_> {
             .map(|f| {
                 let column = format!("{t}.{}", quoted(&f.name));
                 // JSON is handled as its text.
-                let sql = if f.ty == Type::Json { format!("CAST({column} AS VARCHAR)") } else { column };
+                let sql = match f.ty {
+                    Type::Json => format!("CAST({column} AS VARCHAR)"),
+                    Type::BigNumeric => format!("gs_str_big({column})"),
+                    _ => column,
+                };
                 let mut expr = Typed::new(sql, f.ty.clone()).nullable(f.nullable);
                 expr.loose = f.ty == Type::Numeric;
                 expr.fails = false;

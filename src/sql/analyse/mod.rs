@@ -8,10 +8,12 @@ mod expr;
 mod from;
 mod functions;
 mod order;
+mod percentile;
 mod pivot;
 mod query;
 mod scope;
 mod select;
+mod statistics;
 pub(crate) mod typed;
 mod window;
 
@@ -62,8 +64,27 @@ struct Bound {
     column: String,
 }
 
+/// The stack for one statement: its tree is walked by functions that call themselves, as deep as the parser lets it be.
+const STACK: usize = 256 << 20;
+
+/// The longest text of one expression, and of all that were made on the way, in bytes. An expression that stands several times in
+/// the text of another would else double at every level.
+const LONGEST: usize = 1 << 20;
+const BUDGET: usize = 32 << 20;
+
 /// Lowers one SELECT or WITH statement.
 pub fn lower(sql: &str, params: &[(String, Type)], catalog: &dyn Catalog) -> Result<Lowered, SqlError> {
+    std::thread::scope(|scope| {
+        let walk = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || walk(sql, params, catalog));
+        match walk.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(lowered)) => lowered,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => Err(SqlError::unsupported(format!("no thread for the statement: {error}"), &(0..0))),
+        }
+    })
+}
+
+fn walk(sql: &str, params: &[(String, Type)], catalog: &dyn Catalog) -> Result<Lowered, SqlError> {
     let query = parse::parse(sql)?;
     let mut analyser = Analyser {
         catalog,
@@ -78,6 +99,8 @@ pub fn lower(sql: &str, params: &[(String, Type)], catalog: &dyn Catalog) -> Res
         windows: Vec::new(),
         in_aggregate: false,
         aggregates: 0,
+        spent: 0,
+        noting: false,
     };
     let (sql, fields) = analyser.statement(&query)?;
     Ok(Lowered {
@@ -109,6 +132,10 @@ struct Analyser<'a> {
     in_aggregate: bool,
     /// How many aggregates and window functions were seen.
     aggregates: usize,
+    /// How much text was made.
+    spent: usize,
+    /// While a filter's bounds are looked for.
+    noting: bool,
 }
 
 impl Analyser<'_> {
@@ -116,6 +143,15 @@ impl Analyser<'_> {
     fn fresh(&mut self, prefix: &str) -> String {
         self.next += 1;
         format!("{prefix}{}", self.next)
+    }
+
+    /// Counts a text that was made.
+    fn spend(&mut self, len: usize, at: &Range<usize>) -> Res<()> {
+        self.spent += len + 64;
+        if len > LONGEST || self.spent > BUDGET {
+            return Err(SqlError::unsupported("a statement as large as this becomes", at));
+        }
+        Ok(())
     }
 
     fn statement(&mut self, query: &Query) -> Res<(String, Vec<Field>)> {

@@ -8,22 +8,13 @@ use crate::sql::error::SqlError;
 
 /// Whether values of a type can be ordered.
 pub(super) fn orderable(ty: &Type) -> bool {
-    !matches!(
-        ty,
-        Type::Array(_)
-            | Type::Struct(_)
-            | Type::Json
-            | Type::Geography
-            | Type::BigNumeric
-            | Type::Interval
-            | Type::Range(_)
-    )
+    !matches!(ty, Type::Array(_) | Type::Struct(_) | Type::Json | Type::Geography | Type::Interval | Type::Range(_))
 }
 
 /// Whether values of a type can be grouped and made distinct in DuckDB with GoogleSQL's meaning.
 pub(super) fn groupable(ty: &Type) -> bool {
     match ty {
-        Type::Json | Type::Geography | Type::BigNumeric | Type::Interval | Type::Range(_) => false,
+        Type::Json | Type::Geography | Type::Interval | Type::Range(_) => false,
         Type::Array(item) => groupable(item),
         Type::Struct(fields) => fields.iter().all(|f| groupable(&f.ty)),
         _ => true,
@@ -52,7 +43,7 @@ pub(super) fn joined(keys: &[Key]) -> String {
 /// The keys of one ORDER BY item. NULL is the least value, NaN the least number.
 pub(super) fn keys(t: &Typed, desc: bool, nulls_first: Option<bool>) -> Res<Vec<Key>> {
     if !orderable(&t.ty) {
-        let known = matches!(t.ty, Type::BigNumeric | Type::Interval | Type::Range(_));
+        let known = matches!(t.ty, Type::Interval | Type::Range(_));
         let message = format!("ordering by a {}", t.ty);
         return Err(if known { SqlError::unsupported(message, &t.at) } else { SqlError::invalid(message, &t.at) });
     }

@@ -169,11 +169,15 @@ impl Analyser<'_> {
 
     fn condition(&mut self, expr: &Expr, what: &str) -> Res<Typed> {
         let t = self.expr(expr)?;
+        self.bool_of(t, what)
+    }
+
+    pub(super) fn bool_of(&mut self, t: Typed, what: &str) -> Res<Typed> {
         if t.is_null_literal() {
             return self.coerce(t, &Type::Bool);
         }
         if t.ty != Type::Bool {
-            return Err(SqlError::invalid(format!("{what} needs a BOOL, this is a {}", t.ty), &expr.at));
+            return Err(SqlError::invalid(format!("{what} needs a BOOL, this is a {}", t.ty), &t.at));
         }
         Ok(t)
     }
@@ -388,10 +392,10 @@ impl Analyser<'_> {
 
     /// Notes which partitioned tables a WHERE clause bounds.
     pub(super) fn note_bounds(&mut self, filter: &Expr) {
-        if let ExprKind::Binary(Binary::And, left, right) = &filter.kind {
-            self.note_bounds(left);
+        let mut filter = filter;
+        while let ExprKind::Binary(Binary::And, left, right) = &filter.kind {
             self.note_bounds(right);
-            return;
+            filter = left;
         }
         // What is compared, and what it is compared with.
         let (subject, others): (&Expr, Vec<&Expr>) = match &filter.kind {
@@ -409,13 +413,19 @@ impl Analyser<'_> {
 
     /// A bound is a comparison with what is known before the tables are read: no column.
     fn note_bound(&mut self, subject: &Expr, others: &[&Expr]) {
-        if self.readings.iter().all(|r| r.reading.bounded) {
+        // A filter within what is looked at here is looked at when its turn comes.
+        if self.noting || self.readings.iter().all(|r| r.reading.bounded) {
             return;
         }
+        self.noting = true;
         let (aggregates, next) = (self.aggregates, self.next);
+        let (readings, clocks) = (self.readings.len(), self.clocks.len());
         let subject = self.expr(subject);
         let others: Res<Vec<Typed>> = others.iter().map(|e| self.expr(e)).collect();
         (self.aggregates, self.next) = (aggregates, next);
+        self.readings.truncate(readings);
+        self.clocks.truncate(clocks);
+        self.noting = false;
         let (Ok(subject), Ok(others)) = (subject, others) else { return };
         if others.iter().any(|o| o.sql.contains(".\"")) {
             return;

@@ -76,6 +76,9 @@ impl Typed {
     }
 }
 
+/// Texts longer than this are not written twice where a function of our own saves it.
+pub(crate) const LONG: usize = 400;
+
 /// The DuckDB type that holds a GoogleSQL type.
 pub(crate) fn phys(ty: &Type) -> String {
     match ty {
@@ -83,13 +86,14 @@ pub(crate) fn phys(ty: &Type) -> String {
         Type::Int64 => "BIGINT".into(),
         Type::Float64 => "DOUBLE".into(),
         Type::Numeric => "DECIMAL(38,9)".into(),
-        Type::Bytes => "BLOB".into(),
+        // `sql::big` says how a BIGNUMERIC lies in a BLOB.
+        Type::Bytes | Type::BigNumeric => "BLOB".into(),
         Type::Date => "DATE".into(),
         Type::Time => "TIME".into(),
         Type::DateTime => "TIMESTAMP".into(),
         Type::Timestamp => "TIMESTAMPTZ".into(),
         Type::Interval => "INTERVAL".into(),
-        Type::String | Type::Json | Type::BigNumeric | Type::Geography | Type::Range(_) => "VARCHAR".into(),
+        Type::String | Type::Json | Type::Geography | Type::Range(_) => "VARCHAR".into(),
         Type::Array(item) => format!("{}[]", phys(item)),
         Type::Struct(fields) => {
             let names = field_names(fields);

@@ -64,7 +64,10 @@ impl Analyser<'_> {
                 done(format!("{}({}{nulls}){over}", name.to_ascii_lowercase(), x.strict_sql()), x.ty.clone())
             }
             ("NTH_VALUE", [x, n]) => {
-                if !matches!(n.lit, Lit::Int(i) if i > 0) {
+                if matches!(n.lit, Lit::Int(i) if i <= 0) {
+                    return done(super::typed::fail("the N of NTH_VALUE must be positive", &x.ty), x.ty.clone());
+                }
+                if !matches!(n.lit, Lit::Int(_)) {
                     return Err(SqlError::unsupported("NTH_VALUE of a number that is no positive literal", at));
                 }
                 done(format!("nth_value({}, {}{nulls}){over}", x.strict_sql(), n.sql), x.ty.clone())
@@ -89,35 +92,6 @@ impl Analyser<'_> {
             ("PERCENTILE_CONT" | "PERCENTILE_DISC", [x, p]) => self.percentile(call, x, p, &over, at),
             _ => Err(SqlError::unsupported(format!("the window function {name}"), at)),
         }
-    }
-
-    /// PERCENTILE_CONT and PERCENTILE_DISC ignore NULL unless told otherwise.
-    fn percentile(&mut self, call: &Call, x: &Typed, p: &Typed, over: &str, at: &Range<usize>) -> Res<Typed> {
-        let fraction = match &p.lit {
-            Lit::Int(i) if (0..=1).contains(i) => i.to_string(),
-            Lit::Float(f) if f.parse::<f64>().is_ok_and(|f| (0.0..=1.0).contains(&f)) => f.clone(),
-            _ => return Err(SqlError::unsupported("this percentile", at)),
-        };
-        if call.ignore_nulls == Some(false) {
-            return Err(SqlError::unsupported("RESPECT NULLS in a percentile", at));
-        }
-        if call.name == "PERCENTILE_DISC" {
-            if x.ty == Type::Float64 || !super::order::orderable(&x.ty) {
-                return Err(SqlError::unsupported(format!("PERCENTILE_DISC of {}", x.ty), at));
-            }
-            let sql = format!("quantile_disc({}, CAST('{fraction}' AS DOUBLE)){over}", x.sql);
-            return Ok(Typed::new(sql, x.ty.clone()).at(at));
-        }
-        if x.ty == Type::Numeric {
-            return Err(SqlError::unsupported("PERCENTILE_CONT of NUMERIC", at));
-        }
-        let x = self.coerce(x.clone(), &Type::Float64)?;
-        let quantile = format!("quantile_cont({}, CAST('{fraction}' AS DOUBLE)){over}", x.sql);
-        // Between infinities and NaN the interpolation differs.
-        let broken = format!("bool_or(NOT isfinite({})){over}", x.sql);
-        let refuse =
-            super::typed::fail("PERCENTILE_CONT over values that are not finite is not supported", &Type::Float64);
-        Ok(Typed::new(format!("CASE WHEN {broken} THEN {refuse} ELSE {quantile} END"), Type::Float64).at(at))
     }
 
     /// The window that a name or a specification means, with its base windows merged in.

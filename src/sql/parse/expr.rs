@@ -24,6 +24,7 @@ impl Parser {
         'more: loop {
             for (symbol, op) in ops {
                 if self.eat_sym(symbol) {
+                    self.link()?;
                     let right = next(self)?;
                     left = self.node(start, ExprKind::Binary(*op, Box::new(left), Box::new(right)));
                     continue 'more;
@@ -37,6 +38,7 @@ impl Parser {
         let start = self.at().start;
         let mut left = self.and()?;
         while self.eat_word("OR") {
+            self.link()?;
             let right = self.and()?;
             left = self.node(start, ExprKind::Binary(Binary::Or, Box::new(left), Box::new(right)));
         }
@@ -47,6 +49,7 @@ impl Parser {
         let start = self.at().start;
         let mut left = self.not()?;
         while self.eat_word("AND") {
+            self.link()?;
             let right = self.not()?;
             left = self.node(start, ExprKind::Binary(Binary::And, Box::new(left), Box::new(right)));
         }
@@ -95,6 +98,7 @@ impl Parser {
                 }
             };
             count += 1;
+            self.link()?;
             left = self.node(start, kind);
         }
     }
@@ -225,6 +229,9 @@ impl Parser {
         let start = self.at().start;
         let mut left = self.primary()?;
         loop {
+            if matches!(self.peek().tok, Tok::Sym("." | "[")) {
+                self.link()?;
+            }
             if self.eat_sym(".") {
                 if self.is_sym("*") || self.is_sym("(") {
                     // `t.*` is read by the select list.

@@ -214,6 +214,8 @@ impl Lexer<'_> {
 
     fn escape(&mut self, out: &mut Vec<u8>, bytes: bool) -> Result<(), SqlError> {
         let start = self.pos;
+        // The backslash and the character after it.
+        let end = start + 1 + self.sql[start + 1..].chars().next().map_or(0, char::len_utf8);
         let bad = |end: usize| SqlError::invalid("this escape sequence is not known", &(start..end));
         let kind = self.peek(1);
         let simple = match kind {
@@ -237,10 +239,13 @@ impl Lexer<'_> {
             b'0'..=b'3' => (1, 3, 8),
             b'u' if !bytes => (2, 4, 16),
             b'U' if !bytes => (2, 8, 16),
-            _ => return Err(bad(start + 2)),
+            _ => return Err(bad(end)),
         };
-        let digits = self.sql.get(start + skip..start + skip + len).ok_or_else(|| bad(start + 2))?;
-        let value = u32::from_str_radix(digits, radix).map_err(|_| bad(start + 2))?;
+        let digits = self.sql.get(start + skip..start + skip + len).ok_or_else(|| bad(end))?;
+        let value = match u32::from_str_radix(digits, radix) {
+            Ok(value) if !digits.starts_with('+') => value,
+            _ => return Err(bad(end)),
+        };
         self.pos += skip + len;
         if bytes {
             out.push(value as u8);

@@ -14,6 +14,9 @@ use std::ops::Range;
 /// How deep a statement may nest.
 const DEPTH: usize = 160;
 
+/// How many operators, joins and suffixes in a row a statement may have: each makes its tree one level deeper.
+const LINKS: usize = 10_000;
+
 /// Words that are no names unless quoted.
 const RESERVED: &[&str] = &[
     "ALL",
@@ -116,7 +119,10 @@ const RESERVED: &[&str] = &[
 
 /// Parses one statement: a SELECT or WITH query, with an optional semicolon.
 pub fn parse(sql: &str) -> Result<Query, SqlError> {
-    let mut parser = Parser { tokens: lexer::lex(sql)?, pos: 0, depth: 0 };
+    let tokens = lexer::lex(sql)?;
+    // Trying a parenthesis twice must not become trying it 2^n times.
+    let steps = 1_000 + tokens.len() * 16;
+    let mut parser = Parser { tokens, pos: 0, depth: 0, links: 0, steps };
     let first = parser.peek_word().unwrap_or_default();
     if !matches!(first.as_str(), "SELECT" | "WITH") && !parser.is_sym("(") {
         let at = parser.at();
@@ -142,6 +148,9 @@ pub(super) struct Parser {
     tokens: Vec<Token>,
     pos: usize,
     depth: usize,
+    links: usize,
+    /// How many rules may still be tried.
+    steps: usize,
 }
 
 type PResult<T> = Result<T, SqlError>;
@@ -262,10 +271,20 @@ impl Parser {
         }
     }
 
+    /// Counts one more link of a chain.
+    fn link(&mut self) -> PResult<()> {
+        self.links += 1;
+        if self.links > LINKS {
+            return Err(SqlError::unsupported("a statement with this many operators", &self.at()));
+        }
+        Ok(())
+    }
+
     /// Runs a rule one level deeper.
     fn nested<T>(&mut self, rule: impl FnOnce(&mut Self) -> PResult<T>) -> PResult<T> {
         self.depth += 1;
-        if self.depth > DEPTH {
+        self.steps = self.steps.saturating_sub(1);
+        if self.depth > DEPTH || self.steps == 0 {
             return Err(SqlError::unsupported("a statement that nests this deep", &self.at()));
         }
         let out = rule(self);

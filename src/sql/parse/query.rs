@@ -299,6 +299,7 @@ impl Parser {
 
     fn join_rest(&mut self, mut left: TableExpr, start: usize) -> PResult<TableExpr> {
         while let Some(kind) = self.join_kind()? {
+            self.link()?;
             let right_start = self.at().start;
             let mut right = self.table_primary()?;
             // `a JOIN b JOIN c ON … ON …`: the inner join comes first.
@@ -470,6 +471,7 @@ impl Parser {
 
     fn table_suffix(&mut self, mut table: TableExpr, start: usize) -> PResult<TableExpr> {
         loop {
+            self.link()?;
             if self.is_word("TABLESAMPLE") {
                 return Err(SqlError::unsupported("TABLESAMPLE", &self.at()));
             }

@@ -57,7 +57,17 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
         let start = trunc_day(date(a, 0), part).and_then(checked_day).ok_or("the DATE is out of range")?;
         let next = match part {
             p if p.starts_with("WEEK") || p == "ISOWEEK" => Some(i64::from(start) + 7),
-            "MONTH" | "QUARTER" | "YEAR" => add_days(i64::from(start), 1, part),
+            "MONTH" | "QUARTER" | "YEAR" => {
+                // The day after 9999-12-31 is no DATE: the last month's own last day is taken.
+                let (year, month, _) = values::civil_of(start);
+                let last = match part {
+                    "MONTH" => month,
+                    "QUARTER" => month + 2,
+                    _ => 12,
+                };
+                if last == 12 { days_of(year, 12, 31) } else { days_of(year, last + 1, 1).map(|d| d - 1) }
+                    .map(|d| i64::from(d) + 1)
+            }
             "ISOYEAR" => iso_year_start(iso_year(start) + 1),
             _ => return Err("this part has no last day".into()),
         };

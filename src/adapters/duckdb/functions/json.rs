@@ -4,6 +4,9 @@ use super::{float, int, strict, text};
 use crate::adapters::duckdb::scalar::{Out, Phys, ScalarFunction};
 use serde_json::Value;
 
+/// The longest path, as deep as JSON is read.
+const DEEPEST: usize = 120;
+
 const S: &[Phys] = &[Phys::Str];
 const SS: &[Phys] = &[Phys::Str, Phys::Str];
 const SI: &[Phys] = &[Phys::Str, Phys::I64];
@@ -46,7 +49,15 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
             _ => Ok(Out::Null),
         }
     }),
-    strict("gs_parse_json", S, Phys::Str, |a| Ok(Out::Str(read(text(a, 0))?.to_string()))),
+    strict("gs_parse_json", SS, Phys::Str, |a| {
+        let value = read(text(a, 0))?;
+        match text(a, 1) {
+            "round" => {}
+            "exact" => crate::sql::json::exact(text(a, 0))?,
+            other => return Err(format!("`{other}` is no wide_number_mode")),
+        }
+        Ok(Out::Str(value.to_string()))
+    }),
     strict("gs_json_type", S, Phys::Str, |a| {
         Ok(Out::Str(
             match read(text(a, 0))? {
@@ -68,7 +79,11 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
         let whole = value.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9.2e18 && value.is_f64()).map(|f| f as i64);
         value.as_i64().or(whole).map(Out::I64).ok_or_else(|| "the JSON value is no INT64".into())
     }),
-    strict("gs_json_float", S, Phys::F64, |a| match read(text(a, 0))? {
+    strict("gs_json_float", SS, Phys::F64, |a| match read(text(a, 0))? {
+        _ if !matches!(text(a, 1), "round" | "exact") => Err(format!("`{}` is no wide_number_mode", text(a, 1))),
+        Value::Number(n) if text(a, 1) == "exact" && !whole_in_double(&n) => {
+            Err(format!("the JSON number {n} cannot be a FLOAT64 without loss"))
+        }
         Value::Number(n) => n.as_f64().map(Out::F64).ok_or_else(|| "the JSON value is no FLOAT64".into()),
         Value::String(s) => match s.as_str() {
             "NaN" => Ok(Out::F64(f64::NAN)),
@@ -83,22 +98,25 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
         _ => Err("the JSON value is no string".into()),
     }),
     strict("gs_json_lax_string", S, Phys::Str, |a| Ok(scalar(Some(&read(text(a, 0))?)).map_or(Out::Null, Out::Str))),
-    strict("gs_json_keys", SI, Phys::StrList, |a| {
-        let depth = int(a, 1);
-        if depth < 1 {
-            return Err("the depth in JSON_KEYS must be positive".into());
-        }
-        let mut keys = Vec::new();
-        gather(&read(text(a, 0))?, "", depth, &mut keys);
-        keys.sort();
-        keys.dedup();
-        Ok(Out::StrList(keys.into_iter().map(Some).collect()))
-    }),
     strict("gs_json_of_text", S, Phys::Str, |a| Ok(Out::Str(Value::String(text(a, 0).to_owned()).to_string()))),
     strict("gs_json_of_int", &[Phys::I64], Phys::Str, |a| {
         let v = int(a, 0);
         // Beyond what a double holds, TO_JSON_STRING writes a text.
         Ok(Out::Str(if v.unsigned_abs() > 1 << 53 { format!("\"{v}\"") } else { v.to_string() }))
+    }),
+    strict("gs_json_of_big", &[Phys::Blob, Phys::Str], Phys::Str, |a| {
+        let value = super::bigs::number(a, 0);
+        let text = crate::sql::big::text(&value);
+        let float = crate::sql::big::nearest(&value, 38);
+        let whole = !text.contains('.');
+        Ok(Out::Str(match super::text(a, 1) {
+            // A number where a double holds it, by TO_JSON_STRING's narrow idea of that.
+            "text" if whole && float.abs() <= 9_007_199_254_740_992.0 => text,
+            "text" => format!("\"{text}\""),
+            _ if whole && (text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok()) => text,
+            "quoted" if float.to_string() != text => format!("\"{text}\""),
+            _ => Value::from(float).to_string(),
+        }))
     }),
     strict("gs_json_of_float", &[Phys::F64], Phys::Str, |a| {
         let v = float(a, 0);
@@ -113,7 +131,7 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
     }),
 ];
 
-fn read(text: &str) -> Result<Value, String> {
+pub(super) fn read(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map(|First(value)| value).map_err(|e| format!("bad JSON: {e}"))
 }
 
@@ -189,17 +207,20 @@ fn scalar(value: Option<&Value>) -> Option<String> {
     }
 }
 
-enum Step {
+pub(super) enum Step {
     Key(String),
     Item(usize),
 }
 
 /// `$.a[0]."b c"`, also `$['a']`.
-fn path(text: &str) -> Result<Vec<Step>, String> {
+pub(super) fn path(text: &str) -> Result<Vec<Step>, String> {
     let bad = || format!("bad JSON path {text:?}");
     let mut rest = text.strip_prefix('$').ok_or_else(bad)?;
     let mut steps = Vec::new();
     while !rest.is_empty() {
+        if steps.len() >= DEEPEST {
+            return Err(format!("a JSON path of more than {DEEPEST} steps"));
+        }
         if let Some(after) = rest.strip_prefix('.') {
             if let Some(quoted) = after.strip_prefix('"') {
                 let end = quoted.find('"').ok_or_else(bad)?;
@@ -239,16 +260,11 @@ fn walk<'v>(value: &'v Value, path: &[Step]) -> Option<&'v Value> {
     })
 }
 
-/// The keys of objects, arrays not entered.
-fn gather(value: &Value, prefix: &str, depth: i64, out: &mut Vec<String>) {
-    let Value::Object(map) = value else { return };
-    for (key, inner) in map {
-        let plain = key.chars().all(|c| c.is_alphanumeric() || c == '_') && !key.is_empty();
-        let key = if plain { key.clone() } else { format!("\"{key}\"") };
-        let full = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
-        out.push(full.clone());
-        if depth > 1 {
-            gather(inner, &full, depth - 1, out);
-        }
+/// Whether an integer is a double.
+fn whole_in_double(n: &serde_json::Number) -> bool {
+    match (n.as_i64(), n.as_u64()) {
+        (Some(v), _) => (v as f64) as i128 == i128::from(v),
+        (_, Some(v)) => (v as f64) as u128 == u128::from(v),
+        _ => true,
     }
 }

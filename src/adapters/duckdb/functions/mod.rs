@@ -1,9 +1,13 @@
 //! The functions that GoogleSQL has and DuckDB lacks, or means otherwise; one entry a function.
 
+mod bigs;
+mod bytes;
 mod casts;
 mod dates;
 mod formats;
 mod json;
+mod json_edits;
+mod lists;
 mod numbers;
 mod patterns;
 mod texts;
@@ -12,10 +16,14 @@ use super::scalar::{Arg, Out, Phys, ScalarFunction};
 
 /// All of them, registered when the engine opens.
 pub static FUNCTIONS: &[&[ScalarFunction]] = &[
+    bigs::FUNCTIONS,
+    bytes::FUNCTIONS,
     casts::FUNCTIONS,
     dates::FUNCTIONS,
     formats::FUNCTIONS,
     json::FUNCTIONS,
+    json_edits::FUNCTIONS,
+    lists::FUNCTIONS,
     numbers::FUNCTIONS,
     patterns::FUNCTIONS,
     texts::FUNCTIONS,

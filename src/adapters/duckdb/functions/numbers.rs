@@ -54,6 +54,28 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
     strict("gs_floor_div", II, Phys::I64, |a| Ok(Out::I64(int(a, 0).div_euclid(int(a, 1).max(1))))),
     strict("gs_shl", II, Phys::I64, |a| shift(a, |x, n| x << n)),
     strict("gs_shr", II, Phys::I64, |a| shift(a, |x, n| ((x as u64) >> n) as i64)),
+    strict("gs_int_add", II, Phys::I64, |a| whole(int(a, 0).checked_add(int(a, 1)))),
+    strict("gs_int_sub", II, Phys::I64, |a| whole(int(a, 0).checked_sub(int(a, 1)))),
+    strict("gs_int_mul", II, Phys::I64, |a| whole(int(a, 0).checked_mul(int(a, 1)))),
+    strict("gs_num_add", NN, Phys::Numeric, |a| in_range(numeric(a, 0).checked_add(numeric(a, 1)))),
+    strict("gs_num_sub", NN, Phys::Numeric, |a| in_range(numeric(a, 0).checked_sub(numeric(a, 1)))),
+    strict("gs_float_add", FF, Phys::F64, |a| finite(a, float(a, 0) + float(a, 1))),
+    strict("gs_float_sub", FF, Phys::F64, |a| finite(a, float(a, 0) - float(a, 1))),
+    strict("gs_float_mul", FF, Phys::F64, |a| finite(a, float(a, 0) * float(a, 1))),
+    strict("gs_float_div", FF, Phys::F64, |a| {
+        if float(a, 1) == 0.0 { Err("division by zero".into()) } else { finite(a, float(a, 0) / float(a, 1)) }
+    }),
+    strict("gs_float_compare", &[Phys::F64, Phys::F64, Phys::Str], Phys::Bool, |a| {
+        let (x, y) = (float(a, 0), float(a, 1));
+        Ok(Out::Bool(match text(a, 2) {
+            "<" => x < y,
+            "<=" => x <= y,
+            ">" => x > y,
+            ">=" => x >= y,
+            "<>" => x != y,
+            _ => x == y,
+        }))
+    }),
     strict("gs_safe_divide", FF, Phys::F64, |a| {
         let (x, y) = (float(a, 0), float(a, 1));
         let r = x / y;
@@ -103,6 +125,18 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
         Ok(Out::I64(list.partition_point(|v| *v <= int(a, 0)) as i64))
     }),
 ];
+
+fn whole(value: Option<i64>) -> Outcome {
+    value.map(Out::I64).ok_or_else(|| "INT64 overflow".to_owned())
+}
+
+/// Finite numbers give a finite number.
+fn finite(a: &[Arg<'_>], result: f64) -> Outcome {
+    if result.is_infinite() && float(a, 0).is_finite() && float(a, 1).is_finite() {
+        return Err("floating point overflow".into());
+    }
+    Ok(Out::F64(result))
+}
 
 fn in_range(value: Option<i128>) -> Outcome {
     value.filter(|v| v.abs() <= NUMERIC_MAX).map(Out::Numeric).ok_or_else(|| "numeric overflow".to_owned())

@@ -10,7 +10,7 @@ const SS: &[Phys] = &[Phys::Str, Phys::Str];
 const SSS: &[Phys] = &[Phys::Str, Phys::Str, Phys::Str];
 
 /// The longest text that REPEAT and the padding functions make.
-const LONGEST: i64 = 1 << 20;
+pub(super) const LONGEST: i64 = 1 << 20;
 
 pub static FUNCTIONS: &[ScalarFunction] = &[
     strict("gs_substr", &[Phys::Str, Phys::I64, Phys::I64], Phys::Str, |a| {

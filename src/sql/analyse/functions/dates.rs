@@ -3,7 +3,7 @@
 use super::super::typed::{Typed, text};
 use super::super::{Analyser, Res};
 use crate::model::Type;
-use crate::sql::ast::{Binary, Call, Expr, ExprKind};
+use crate::sql::ast::{Call, Expr, ExprKind};
 use crate::sql::error::SqlError;
 use std::ops::Range;
 
@@ -227,46 +227,26 @@ impl Analyser<'_> {
         Ok(Typed::new(sql, x.ty.clone()).nullable(x.nullable || n.nullable).at(at))
     }
 
-    /// `+` and `-` with dates: a number of days, or an INTERVAL of one part.
-    pub(in super::super) fn date_arithmetic(
+    /// A DATE with an INTERVAL is a DATETIME.
+    pub(in super::super) fn date_with_interval(
         &mut self,
-        op: Binary,
-        left: &Expr,
-        right: &Expr,
+        x: Typed,
+        interval: &Expr,
+        minus: bool,
         at: &Range<usize>,
-    ) -> Res<Option<Typed>> {
-        let minus = op == Binary::Sub;
-        if !matches!(op, Binary::Add | Binary::Sub) {
-            return Ok(None);
+    ) -> Res<Typed> {
+        let x = if x.ty == Type::Date { self.coerce(x, &Type::DateTime)? } else { x };
+        if !matches!(x.ty, Type::DateTime | Type::Timestamp) {
+            return Err(SqlError::unsupported(format!("an INTERVAL with a {}", x.ty), at));
         }
-        let is_interval = |e: &Expr| matches!(e.kind, ExprKind::Interval { .. });
-        if is_interval(right) || is_interval(left) && !minus {
-            let (x, interval) = if is_interval(right) { (left, right) } else { (right, left) };
-            let x = self.expr(x)?;
-            // A DATE with an INTERVAL is a DATETIME.
-            let x = if x.ty == Type::Date { self.coerce(x, &Type::DateTime)? } else { x };
-            if !matches!(x.ty, Type::DateTime | Type::Timestamp) {
-                return Err(SqlError::unsupported(format!("an INTERVAL with a {}", x.ty), at));
-            }
-            return self.shift(x, interval, minus, at).map(Some);
-        }
-        // Only where a DATE stands: nothing else is lowered twice.
-        if !may_be_date(left) && !may_be_date(right) {
-            return Ok(None);
-        }
-        let count = (self.aggregates, self.next);
-        let (a, b) = (self.expr(left)?, self.expr(right)?);
-        let (date, days) = match (&a.ty, &b.ty) {
-            (Type::Date, Type::Int64) => (a, b),
-            (Type::Int64, Type::Date) if !minus => (b, a),
-            _ => {
-                (self.aggregates, self.next) = count;
-                return Ok(None);
-            }
-        };
+        self.shift(x, interval, minus, at)
+    }
+
+    /// A DATE and a number of days.
+    pub(in super::super) fn days(&mut self, date: Typed, days: Typed, minus: bool, at: &Range<usize>) -> Res<Typed> {
         let n = if minus { format!("(- {})", days.sql) } else { days.sql.clone() };
         let sql = format!("gs_date_add({}, {n}, 'DAY')", date.sql);
-        Ok(Some(Typed::new(sql, Type::Date).nullable(date.nullable || days.nullable).at(at)))
+        Ok(Typed::new(sql, Type::Date).nullable(date.nullable || days.nullable).at(at))
     }
 
     pub(in super::super) fn extract(
@@ -328,17 +308,4 @@ fn micros_of(unit: &str) -> Option<i64> {
         "WEEK" => 604_800_000_000,
         _ => return None,
     })
-}
-
-/// Whether an expression can be a DATE, by its looks.
-fn may_be_date(expr: &Expr) -> bool {
-    match &expr.kind {
-        ExprKind::Name(_) | ExprKind::Field(..) | ExprKind::Param(_) => true,
-        ExprKind::Typed(name, _) => name == "DATE",
-        ExprKind::Cast { .. } => true,
-        ExprKind::Call(call) => {
-            call.name.contains("DATE") || matches!(call.name.as_str(), "LAST_DAY" | "MIN" | "MAX" | "ANY_VALUE")
-        }
-        _ => false,
-    }
 }

@@ -2,6 +2,7 @@
 
 mod dates;
 mod format;
+mod json;
 mod special;
 mod table;
 
@@ -41,6 +42,9 @@ impl Analyser<'_> {
         if let Some(found) = self.special(call, at)? {
             return Ok(found);
         }
+        if let Some(found) = self.json_function(call, at)? {
+            return Ok(found);
+        }
         if let Some(found) = self.date_function(call, at)? {
             return Ok(found);
         }
@@ -77,7 +81,11 @@ impl Analyser<'_> {
                         10
                     };
                 }
-                arg.coerces(ty)
+                // These GoogleSQL computes as NUMERIC, with its digits.
+                let narrowed = matches!(arg.ty, Type::Numeric | Type::BigNumeric)
+                    && *ty == Type::Float64
+                    && matches!(entry.0, "EXP" | "LN" | "LOG" | "LOG10" | "CBRT");
+                arg.coerces(ty) && !narrowed
             });
             if fits && best.is_none_or(|(c, _)| cost < c) {
                 best = Some((cost, entry));

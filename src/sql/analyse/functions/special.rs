@@ -1,4 +1,4 @@
-//! Functions with rules of their own: conditions, arrays, errors, JSON.
+//! Functions with rules of their own: conditions, arrays, errors.
 
 use super::super::typed::{Lit, Typed, fail, phys};
 use super::super::{Analyser, Res};
@@ -32,8 +32,6 @@ impl Analyser<'_> {
                 | "FLOOR"
                 | "CEILING"
                 | "FORMAT"
-                | "TO_JSON_STRING"
-                | "TO_JSON"
                 | "IS_NAN"
                 | "ZEROIFNULL"
                 | "NULLIFZERO"
@@ -44,8 +42,6 @@ impl Analyser<'_> {
                 | "SAFE_SUBTRACT"
                 | "SAFE_MULTIPLY"
                 | "SAFE_NEGATE"
-                | "JSON_OBJECT"
-                | "JSON_ARRAY"
                 | "DATE"
                 | "TYPEOF"
                 | "ABS"
@@ -188,47 +184,6 @@ impl Analyser<'_> {
                 let sql = format!("list_transform({days}, lambda gs_d: DATE '1970-01-01' + CAST(gs_d AS INTEGER))");
                 Typed::new(sql, Type::Array(Box::new(Type::Date))).at(at)
             }
-            ("TO_JSON_STRING", [a]) if a.ty != Type::Json => {
-                let sql = self.json_sql(a, at)?;
-                Typed::new(sql, Type::String).nullable(false).at(at)
-            }
-            ("TO_JSON", [a]) => {
-                let sql = self.json_sql(a, at)?;
-                Typed::new(sql, Type::Json).nullable(false).at(at)
-            }
-            ("JSON_ARRAY", _) => {
-                let mut parts = Vec::new();
-                for arg in args {
-                    parts.push(self.json_sql(arg, at)?);
-                }
-                let sql = if parts.is_empty() {
-                    "'[]'".to_owned()
-                } else {
-                    format!("('[' || {} || ']')", parts.join(" || ',' || "))
-                };
-                Typed::new(sql, Type::Json).nullable(false).at(at)
-            }
-            ("JSON_OBJECT", _) if args.len().is_multiple_of(2) => {
-                let mut parts = Vec::new();
-                let mut keys: Vec<String> = Vec::new();
-                for pair in args.chunks(2) {
-                    // The first of equal keys is kept.
-                    let Lit::Str(key) = &pair[0].lit else { return Ok(None) };
-                    if keys.contains(key) {
-                        continue;
-                    }
-                    keys.push(key.clone());
-                    let value = self.json_sql(&pair[1], at)?;
-                    let key = serde_json::Value::String(key.clone()).to_string();
-                    parts.push(format!("{} || {value}", super::super::typed::text(&format!("{key}:"))));
-                }
-                let sql = if parts.is_empty() {
-                    "'{}'".to_owned()
-                } else {
-                    format!("('{{' || {} || '}}')", parts.join(" || ',' || "))
-                };
-                Typed::new(sql, Type::Json).nullable(false).at(at)
-            }
             _ => return Ok(None),
         }))
     }
@@ -259,45 +214,5 @@ impl Analyser<'_> {
         let sql = format!("CASE {whens}ELSE {}({}) END", name.to_ascii_lowercase(), list.join(", "));
         let refs: Vec<&Typed> = all.iter().collect();
         Ok(Typed::new(sql, ty).nullable(all.iter().any(|t| t.nullable)).at(at).total(&refs))
-    }
-
-    /// The JSON text of a value.
-    fn json_sql(&mut self, t: &Typed, at: &Range<usize>) -> Res<String> {
-        let x = t.strict_sql();
-        let sql = match &t.ty {
-            _ if t.is_null_literal() => return Ok("'null'".into()),
-            Type::Bool => format!("CAST({x} AS VARCHAR)"),
-            Type::Int64 => format!("gs_json_of_int({x})"),
-            Type::Float64 => format!("gs_json_of_float({x})"),
-            Type::Numeric => format!("gs_num_text({x})"),
-            Type::String => format!("gs_json_of_text({x})"),
-            Type::Date => format!("gs_json_of_text(CAST({x} AS VARCHAR))"),
-            Type::Json => x.clone(),
-            Type::Array(item) => {
-                let element = Typed::new("gs_j", (**item).clone()).at(at);
-                let element = self.json_sql(&element, at)?;
-                if element.contains("lambda") {
-                    return Err(SqlError::unsupported("JSON of arrays within arrays", at));
-                }
-                format!("('[' || array_to_string(list_transform({x}, lambda gs_j: {element}), ',') || ']')")
-            }
-            Type::Struct(fields) => {
-                let names = super::super::typed::field_names(fields);
-                let mut parts = Vec::new();
-                for (field, name) in fields.iter().zip(names) {
-                    let part = Typed::new(format!("({x}).{}", super::super::typed::quoted(&name)), field.ty.clone());
-                    let value = self.json_sql(&part, at)?;
-                    let key = serde_json::Value::String(field.name.clone()).to_string();
-                    parts.push(format!("{} || {value}", super::super::typed::text(&format!("{key}:"))));
-                }
-                if parts.is_empty() {
-                    return Err(SqlError::unsupported("JSON of an empty struct", at));
-                }
-                let made = format!("('{{' || {} || '}}')", parts.join(" || ',' || "));
-                format!("CASE WHEN ({x}) IS NULL THEN NULL ELSE {made} END")
-            }
-            ty => return Err(SqlError::unsupported(format!("JSON of a {ty}"), at)),
-        };
-        Ok(format!("coalesce({sql}, 'null')"))
     }
 }
