@@ -37,7 +37,8 @@ const TABLES: &str = "
         backoff_min INTEGER NOT NULL,
         backoff_max INTEGER NOT NULL,
         max_attempts INTEGER NOT NULL,
-        dead_letter_topic TEXT
+        dead_letter_topic TEXT,
+        from_earliest INTEGER NOT NULL
     );
     CREATE INDEX subscription_topic ON subscription(topic);
     CREATE TABLE waiting(
