@@ -2,6 +2,7 @@
 
 use super::RETENTION;
 use super::errors::Failure;
+use super::schema;
 use super::worker::Effort;
 use crate::ports::bus::{
     Backlog, BusError, BusErrorKind, Delivery, LeaseId, Message, NewMessage, Subscription, dead_letter_attributes,
@@ -29,6 +30,8 @@ pub struct Operations {
     /// Transactions so far.
     #[cfg(test)]
     commits: Cell<u64>,
+    /// The database's file, which somebody may remove while it is in use.
+    file: schema::Identity,
     /// Whether commits are synced at the moment.
     synced: Cell<bool>,
 }
@@ -65,11 +68,13 @@ struct Due {
 }
 
 impl Operations {
-    pub fn new(connection: Connection, clock: Arc<dyn Clock>, bus: String) -> Self {
+    pub fn new(opened: schema::Opened, clock: Arc<dyn Clock>, bus: String) -> Self {
+        let schema::Opened { connection, file } = opened;
         Self {
             connection,
             clock,
             bus,
+            file,
             wakes: Cell::new(false),
             #[cfg(test)]
             commits: Cell::new(0),
@@ -83,6 +88,15 @@ impl Operations {
 
     pub fn take_wakes(&self) -> bool {
         self.wakes.take()
+    }
+
+    /// Refuses to go on with a file that nobody else can see.
+    pub fn check_file(&self) -> Result<(), BusError> {
+        if self.file.is_in_place() {
+            return Ok(());
+        }
+        let reason = format!("the {} was removed or replaced while it was in use: start again", self.bus);
+        Err(BusError::new(BusErrorKind::Fatal, reason))
     }
 
     pub fn begin(&self, effort: Effort) -> rusqlite::Result<()> {

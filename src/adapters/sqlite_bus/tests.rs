@@ -234,6 +234,24 @@ async fn a_place_that_cannot_be_a_folder_is_named() {
 }
 
 #[tokio::test]
+async fn a_database_that_was_removed_while_in_use_is_not_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = SqliteBus::open(&folder.path().join("bus"), clock()).unwrap();
+    bus.ensure(&subscription("sub", "topic")).await.unwrap();
+    std::fs::remove_dir_all(folder.path().join("bus")).unwrap();
+    // Another process makes a new one in its place.
+    drop(SqliteBus::open(&folder.path().join("bus"), clock()).unwrap());
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    for error in [
+        bus.publish("topic", &message("x")).await.unwrap_err(),
+        bus.pull("sub", 1, Duration::from_secs(9)).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind, BusErrorKind::Fatal);
+        assert!(error.message.contains("was removed or replaced while it was in use"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_full_disk_is_transient_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let bus = SqliteBus::open(folder.path(), clock()).unwrap();
