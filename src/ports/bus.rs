@@ -75,7 +75,8 @@ pub struct Subscription {
     /// Deliveries before the dead letter; 5 to 100 on Pub/Sub.
     pub max_attempts: u32,
     pub dead_letter_topic: Option<String>,
-    /// Whether a new subscription also gets what the topic still keeps from before it was made.
+    /// Whether a new subscription also gets what the topic still keeps from before it was made. Such a subscription looks
+    /// on: it does not make the topic keep a message longer than it would anyway.
     pub from_earliest: bool,
 }
 

@@ -47,8 +47,8 @@ impl SqliteBus {
     /// Opens the bus in `folder`, which is made where it is absent.
     pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, BusError> {
         let name = format!("embedded bus `{}`", folder.display());
-        let connection = schema::open(folder, &name)?;
-        let worker = Worker::start(Operations::new(connection, clock, name.clone()))?;
+        let opened = schema::open(folder, &name)?;
+        let worker = Worker::start(Operations::new(opened, clock, name.clone()))?;
         Ok(Self { name, worker })
     }
 

@@ -2,6 +2,7 @@
 
 use super::RETENTION;
 use super::errors::Failure;
+use super::schema;
 use super::worker::Effort;
 use crate::ports::bus::{
     Backlog, BusError, BusErrorKind, Delivery, LeaseId, Message, NewMessage, Subscription, dead_letter_attributes,
@@ -29,6 +30,8 @@ pub struct Operations {
     /// Transactions so far.
     #[cfg(test)]
     commits: Cell<u64>,
+    /// The database's file, which somebody may remove while it is in use.
+    file: schema::Identity,
     /// Whether commits are synced at the moment.
     synced: Cell<bool>,
 }
@@ -65,11 +68,13 @@ struct Due {
 }
 
 impl Operations {
-    pub fn new(connection: Connection, clock: Arc<dyn Clock>, bus: String) -> Self {
+    pub fn new(opened: schema::Opened, clock: Arc<dyn Clock>, bus: String) -> Self {
+        let schema::Opened { connection, file } = opened;
         Self {
             connection,
             clock,
             bus,
+            file,
             wakes: Cell::new(false),
             #[cfg(test)]
             commits: Cell::new(0),
@@ -83,6 +88,15 @@ impl Operations {
 
     pub fn take_wakes(&self) -> bool {
         self.wakes.take()
+    }
+
+    /// Refuses to go on with a file that nobody else can see.
+    pub fn check_file(&self) -> Result<(), BusError> {
+        if self.file.is_in_place() {
+            return Ok(());
+        }
+        let reason = format!("the {} was removed or replaced while it was in use: start again", self.bus);
+        Err(BusError::new(BusErrorKind::Fatal, reason))
     }
 
     pub fn begin(&self, effort: Effort) -> rusqlite::Result<()> {
@@ -126,7 +140,8 @@ impl Operations {
     }
 
     fn queue(&self, name: &str) -> Result<Queue, Failure> {
-        let sql = "SELECT s.id, t.name, s.lease, s.backoff_min, s.backoff_max, s.max_attempts, s.dead_letter_topic
+        let sql = "SELECT s.id, t.name, s.lease, s.backoff_min, s.backoff_max, s.max_attempts, s.dead_letter_topic,
+                          s.from_earliest
                    FROM subscription s JOIN topic t ON t.id = s.topic WHERE s.name = ?";
         let read = |row: &rusqlite::Row<'_>| {
             let settings = Subscription {
@@ -136,7 +151,7 @@ impl Operations {
                 backoff: (duration(row.get(3)?), duration(row.get(4)?)),
                 max_attempts: row.get(5)?,
                 dead_letter_topic: row.get(6)?,
-                from_earliest: false,
+                from_earliest: row.get(7)?,
             };
             Ok(Queue { id: row.get(0)?, settings })
         };
@@ -168,8 +183,7 @@ impl Operations {
             let reason = format!("subscription `{name}` belongs to the topic `{topic}` and cannot be moved");
             return Err(BusError::new(BusErrorKind::Invalid, reason).into());
         }
-        let as_kept = Subscription { from_earliest: false, ..wanted.clone() };
-        if existing.as_ref().is_some_and(|q| q.settings == as_kept) {
+        if existing.as_ref().is_some_and(|q| q.settings == *wanted) {
             // Nothing to write, nothing to sync.
             return Ok(());
         }
@@ -178,11 +192,12 @@ impl Operations {
             self.topic(dead_letter)?;
         }
         self.execute(
-            "INSERT INTO subscription(name, topic, lease, backoff_min, backoff_max, max_attempts, dead_letter_topic)
-             VALUES(?, ?, ?, ?, ?, ?, ?)
+            "INSERT INTO subscription(name, topic, lease, backoff_min, backoff_max, max_attempts, dead_letter_topic,
+                                      from_earliest)
+             VALUES(?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT(name) DO UPDATE SET lease = excluded.lease, backoff_min = excluded.backoff_min,
                  backoff_max = excluded.backoff_max, max_attempts = excluded.max_attempts,
-                 dead_letter_topic = excluded.dead_letter_topic",
+                 dead_letter_topic = excluded.dead_letter_topic, from_earliest = excluded.from_earliest",
             params![
                 wanted.name,
                 topic,
@@ -190,7 +205,8 @@ impl Operations {
                 micros(wanted.backoff.0),
                 micros(wanted.backoff.1),
                 wanted.max_attempts,
-                wanted.dead_letter_topic
+                wanted.dead_letter_topic,
+                wanted.from_earliest
             ],
         )?;
         if existing.is_none() && wanted.from_earliest {
@@ -390,11 +406,13 @@ impl Operations {
         Ok(Backlog { messages: count(messages), leased: count(leased), oldest })
     }
 
-    /// Deletes a batch of what is older than the retention and waits nowhere; `true` when there may be more.
+    /// Deletes a batch of what is older than the retention and waits nowhere, or only where somebody looks on; `true` when
+    /// there may be more.
     pub fn sweep(&self) -> rusqlite::Result<bool> {
         let before = self.now().saturating_sub(micros(RETENTION));
-        let sql = "SELECT id FROM message m WHERE published < ?
-                       AND NOT EXISTS (SELECT 1 FROM waiting w WHERE w.message = m.id) LIMIT ?";
+        let sql = "SELECT id FROM message m WHERE published < ? AND NOT EXISTS (
+                       SELECT 1 FROM waiting w JOIN subscription s ON s.id = w.subscription
+                       WHERE w.message = m.id AND NOT s.from_earliest) LIMIT ?";
         // Looked for outside of the transaction: an idle bus is not written to.
         let old: Vec<i64> = self
             .connection
@@ -405,19 +423,22 @@ impl Operations {
             return Ok(false);
         }
         self.begin(Effort::Write)?;
-        for number in &old {
-            // A subscription that begins at the earliest may have been made since.
-            let deleted = self.execute(
-                "DELETE FROM message WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM waiting WHERE message = ?1)",
-                [number],
-            );
-            if let Err(error) = deleted {
-                self.roll_back();
-                return Err(error);
-            }
-        }
-        self.commit(Effort::Write).inspect_err(|_| self.roll_back())?;
+        let swept = old.iter().try_for_each(|number| self.sweep_one(*number));
+        swept.and_then(|()| self.commit(Effort::Write)).inspect_err(|_| self.roll_back())?;
         Ok(old.len() >= SWEEP_BATCH as usize)
+    }
+
+    fn sweep_one(&self, number: i64) -> rusqlite::Result<()> {
+        self.execute(
+            "DELETE FROM waiting WHERE message = ?
+                 AND subscription IN (SELECT id FROM subscription WHERE from_earliest)",
+            [number],
+        )?;
+        self.execute(
+            "DELETE FROM message WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM waiting WHERE message = ?1)",
+            [number],
+        )?;
+        Ok(())
     }
 }
 

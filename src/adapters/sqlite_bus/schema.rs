@@ -4,7 +4,8 @@ use super::errors::bus_error;
 use crate::ports::bus::{BusError, BusErrorKind};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::File;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The database's file in the bus's folder.
@@ -37,7 +38,8 @@ const TABLES: &str = "
         backoff_min INTEGER NOT NULL,
         backoff_max INTEGER NOT NULL,
         max_attempts INTEGER NOT NULL,
-        dead_letter_topic TEXT
+        dead_letter_topic TEXT,
+        from_earliest INTEGER NOT NULL
     );
     CREATE INDEX subscription_topic ON subscription(topic);
     CREATE TABLE waiting(
@@ -53,7 +55,7 @@ const TABLES: &str = "
 ";
 
 /// Opens the database of `folder`, and makes both where they are absent.
-pub fn open(folder: &Path, bus: &str) -> Result<Connection, BusError> {
+pub fn open(folder: &Path, bus: &str) -> Result<Opened, BusError> {
     let no_folder = |e: std::io::Error| {
         let reason = format!("the {bus} cannot be opened: its folder is not readable and writable ({e})");
         BusError::new(BusErrorKind::Fatal, reason)
@@ -67,7 +69,35 @@ pub fn open(folder: &Path, bus: &str) -> Result<Connection, BusError> {
     let connection = Connection::open_with_flags(folder.join(FILE), flags).map_err(|e| bus_error(bus, &e))?;
     configure(&connection).map_err(|e| bus_error(bus, &e))?;
     set_up(&connection, bus)?;
-    Ok(connection)
+    Ok(Opened { connection, file: Identity::of(folder.join(FILE)) })
+}
+
+/// An open database.
+pub struct Opened {
+    pub connection: Connection,
+    pub file: Identity,
+}
+
+/// Which file a path led to.
+pub struct Identity {
+    path: PathBuf,
+    numbers: Option<(u64, u64)>,
+}
+
+impl Identity {
+    fn of(path: PathBuf) -> Self {
+        let numbers = numbers(&path);
+        Self { path, numbers }
+    }
+
+    /// Whether the path still leads to the same file.
+    pub fn is_in_place(&self) -> bool {
+        numbers(&self.path) == self.numbers
+    }
+}
+
+fn numbers(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {

@@ -118,14 +118,12 @@ async fn old_messages_go_when_nobody_waits_for_them() {
     let bus = SqliteBus::open(folder.path(), clock.clone()).unwrap();
     bus.ensure(&earliest("before", "topic")).await.unwrap();
     let kept = bus.pull("before", 1000, Duration::ZERO).await.unwrap();
-    assert_eq!(kept.len(), 450);
-    for d in kept {
-        bus.ack(&d.lease).await.unwrap();
-    }
+    assert_eq!(kept.len(), 450, "and not acknowledged: it looks on");
     drop(bus);
     clock.advance(Duration::from_secs(2));
     let bus = SqliteBus::open(folder.path(), clock.clone()).unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(bus.backlog("before").await.unwrap().messages, 1);
     bus.ensure(&earliest("after", "topic")).await.unwrap();
     let left = bus.pull("after", 1000, Duration::ZERO).await.unwrap();
     assert_eq!(left.iter().map(|d| d.message.body.as_slice()).collect::<Vec<_>>(), [b"449"], "`sub` waits for it");
@@ -232,6 +230,24 @@ async fn a_place_that_cannot_be_a_folder_is_named() {
         let error = refused(&place);
         assert_eq!(error.kind, BusErrorKind::Fatal);
         assert!(error.message.contains("its folder is not readable and writable"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_was_removed_while_in_use_is_not_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = SqliteBus::open(&folder.path().join("bus"), clock()).unwrap();
+    bus.ensure(&subscription("sub", "topic")).await.unwrap();
+    std::fs::remove_dir_all(folder.path().join("bus")).unwrap();
+    // Another process makes a new one in its place.
+    drop(SqliteBus::open(&folder.path().join("bus"), clock()).unwrap());
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    for error in [
+        bus.publish("topic", &message("x")).await.unwrap_err(),
+        bus.pull("sub", 1, Duration::from_secs(9)).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind, BusErrorKind::Fatal);
+        assert!(error.message.contains("was removed or replaced while it was in use"), "{error}");
     }
 }
 

@@ -13,6 +13,8 @@ use tokio::sync::Notify;
 
 /// How soon a waiting pull hears of another process.
 pub const POLL: Duration = Duration::from_millis(25);
+/// How often the database's file is looked for.
+const CHECK: Duration = Duration::from_millis(200);
 /// How often old messages are looked for.
 const SWEEP: Duration = Duration::from_secs(600);
 /// The pause between two batches of a sweep, so that it is not in the way.
@@ -97,7 +99,8 @@ impl Worker {
     pub fn start(ops: Operations) -> Result<Self, BusError> {
         let (jobs, inbox) = std::sync::mpsc::channel();
         let shared = Arc::new(Shared::default());
-        let mut desk = Desk { ops, inbox, shared: shared.clone(), seen: 0, polled: Instant::now() };
+        let now = Instant::now();
+        let mut desk = Desk { ops, inbox, shared: shared.clone(), seen: 0, polled: now, checked: now };
         let thread = std::thread::Builder::new().name("bus".into()).spawn(move || desk.work());
         let thread = thread
             .map_err(|e| BusError::new(BusErrorKind::Transient, format!("the bus's thread cannot be started: {e}")))?;
@@ -142,6 +145,8 @@ struct Desk {
     /// SQLite's count of other connections' commits.
     seen: i64,
     polled: Instant,
+    /// When the database's file was last seen in its place.
+    checked: Instant,
 }
 
 impl Desk {
@@ -182,10 +187,11 @@ impl Desk {
     }
 
     /// Runs the batch in one transaction; when SQLite fails, all of it has failed.
-    fn run(&self, batch: Vec<Job>) {
+    fn run(&mut self, batch: Vec<Job>) {
         let effort = batch.iter().map(|job| job.effort).max().unwrap_or(Effort::Read);
+        let in_place = self.check_file();
         let error = |e: rusqlite::Error| bus_error(self.ops.bus(), &e);
-        let mut end = self.ops.begin(effort).map_err(error);
+        let mut end = in_place.and_then(|()| self.ops.begin(effort).map_err(error));
         let mut answers = Vec::with_capacity(batch.len());
         for job in batch {
             let Outcome { answer, failed } = (job.run)(end.clone().map(|()| &self.ops));
@@ -204,6 +210,15 @@ impl Desk {
         for answer in answers {
             answer(end.clone());
         }
+    }
+
+    /// Now and then: a look at the folder is cheap, but not for nothing.
+    fn check_file(&mut self) -> Result<(), BusError> {
+        if self.checked.elapsed() >= CHECK {
+            self.ops.check_file()?;
+            self.checked = Instant::now();
+        }
+        Ok(())
     }
 
     fn look_for_others(&mut self) {
