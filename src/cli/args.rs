@@ -68,9 +68,9 @@ pub enum Format {
     Table,
     /// Comma-separated values (query)
     Csv,
-    /// GitHub annotations (check)
+    /// GitHub annotations (check, test)
     Github,
-    /// SARIF 2.1 (check)
+    /// SARIF 2.1 (check, test)
     Sarif,
 }
 
@@ -146,6 +146,13 @@ SIGTERM finishes what is under way; SIGHUP, or a changed file, reloads the confi
   phase6 check
   phase6 check --format github        # annotations on a pull request")]
     Check,
+    /// Run the tests that the exports bring along: rows in, document out; needs no warehouse
+    #[command(after_help = "Examples:
+  phase6 test
+  phase6 test results,streaks
+  phase6 test --filter push           # tests whose export or name has this text
+  phase6 test --format github         # annotations on a pull request")]
+    Test(TestArgs),
     /// Show the bound SQL and the parameters of an export
     #[command(after_help = "Examples:
   phase6 render results --date 2025-12-11
@@ -367,6 +374,16 @@ pub struct RenderArgs {
     pub selection: Selection,
     #[arg(long, value_enum, default_value_t = Engine::Bigquery)]
     pub engine: Engine,
+}
+
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Only the tests of these exports
+    #[arg(value_name = "EXPORT", value_delimiter = ',')]
+    pub exports: Vec<String>,
+    /// Only tests whose `export: name` has this text
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
 }
 
 #[derive(Debug, Args)]

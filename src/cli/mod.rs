@@ -11,6 +11,7 @@ pub mod list;
 pub mod preview;
 pub mod progress;
 pub mod query;
+pub mod rehearse;
 pub mod render;
 pub mod report;
 pub mod rollback;
@@ -21,6 +22,7 @@ mod serve;
 mod dead_letter;
 mod explain;
 mod gate;
+pub mod test;
 
 use args::{Cli, Command, Format};
 use clap::{CommandFactory, Parser};
@@ -59,6 +61,7 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::Gate(args) => gate::run(global, args),
         Command::Explain(args) => explain::run(global, args),
         Command::Check => check::run(global),
+        Command::Test(args) => test::run(global, args),
         Command::Render(args) => render::run(global, args),
         Command::Preview(args) => preview::run(global, args),
         Command::Query(args) => query::run(global, args),
