@@ -8,7 +8,7 @@ use super::rehearse::{Failure, Stage};
 use super::report::ms;
 use crate::config::example::{Example, examples};
 use crate::config::{Export, Loaded};
-use crate::diagnostics::{Sources, render};
+use crate::diagnostics::{Severity, Sources, render};
 use serde_json::json;
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -34,12 +34,7 @@ struct Ran<'a> {
 
 fn prepared(global: &Global, args: &TestArgs) -> Result<Exit, Exit> {
     let begun = Instant::now();
-    let loaded = context::load_checked(global)?;
-    if loaded.has_errors() {
-        let (text, _) = super::check::report(&loaded, Format::Human, false);
-        eprint!("{text}");
-        return Err(context::fail(Exit::Usage, "the project has errors: no test was run"));
-    }
+    let loaded = context::load(global)?;
     for name in &args.exports {
         context::export(&loaded.project, name)?;
     }
@@ -48,7 +43,7 @@ fn prepared(global: &Global, args: &TestArgs) -> Result<Exit, Exit> {
     let stage = Stage { project, sources: Arc::new(sources), days };
     let wanted = |e: &&Export| args.exports.is_empty() || args.exports.contains(&e.name.value);
     let exports: Vec<&Export> = stage.project.exports.iter().filter(wanted).collect();
-    let tests: Vec<(&Export, Vec<Example>)> = exports.iter().map(|e| (*e, examples(&stage.project, e).0)).collect();
+    let tests = read(&stage, &exports)?;
     let named = |export: &Export, example: &Example| format!("{}: {}", export.name.value, example.name.value);
     let chosen: Vec<(&Export, &Example)> = tests
         .iter()
@@ -63,6 +58,23 @@ fn prepared(global: &Global, args: &TestArgs) -> Result<Exit, Exit> {
     let color = super::colored(global, std::io::stdout().is_terminal());
     print!("{}", text(&ran, &untested, &stage.sources, global, color, begun));
     Ok(if ran.iter().all(|r| r.failures.is_empty()) { Exit::Ok } else { Exit::Failed })
+}
+
+/// The exports' tests; mistakes in them are printed.
+fn read<'a>(stage: &'a Stage, exports: &[&'a Export]) -> Result<Vec<(&'a Export, Vec<Example>)>, Exit> {
+    let mut wrong = Vec::new();
+    let mut tests = Vec::new();
+    for export in exports {
+        let (examples, findings) = examples(&stage.project, export);
+        tests.push((*export, examples));
+        wrong.extend(findings);
+    }
+    if wrong.iter().any(|f| f.severity == Severity::Error) {
+        render::sort(&mut wrong, &stage.sources);
+        eprint!("{}", render::human(&wrong, &stage.sources, false));
+        return Err(context::fail(Exit::Usage, "there are mistakes in the tests: none was run"));
+    }
+    Ok(tests)
 }
 
 /// Runs the tests on a few threads; the results are in the order of the files.
@@ -100,14 +112,7 @@ fn run_all<'a>(stage: &Stage, chosen: &[(&'a Export, &'a Example)], global: &Glo
     all.map_err(|reason| context::fail(Exit::Unavailable, reason))
 }
 
-fn text(
-    ran: &[Ran<'_>],
-    untested: &[&str],
-    sources: &Sources,
-    global: &Global,
-    color: bool,
-    begun: Instant,
-) -> String {
+fn text(ran: &[Ran<'_>], untested: &[&str], sources: &Sources, global: &Global, color: bool, begun: Instant) -> String {
     let failures = || ran.iter().flat_map(|r| &r.failures).map(|f| f.found.clone()).collect::<Vec<_>>();
     match global.format {
         Format::Json => format!("{:#}\n", json!(ran.iter().map(|r| object(r, sources)).collect::<Vec<_>>())),

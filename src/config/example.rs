@@ -140,9 +140,8 @@ impl Reader<'_> {
             },
         };
         // In the afternoon of the target date, unless it is said.
-        let evening = |d: jiff::civil::Date| {
-            jiff::tz::TimeZone::UTC.to_timestamp(d.at(18, 0, 0, 0)).unwrap_or_default()
-        };
+        let evening =
+            |d: jiff::civil::Date| jiff::tz::TimeZone::UTC.to_timestamp(d.at(18, 0, 0, 0)).unwrap_or_default();
         match (date, now) {
             (Some(date), now) => Some((date, now.unwrap_or_else(|| evening(date)))),
             (None, Some(now)) => Some((jiff::tz::TimeZone::UTC.to_datetime(now).date(), now)),
@@ -209,7 +208,9 @@ impl Reader<'_> {
     }
 
     fn row(&mut self, table: &Table, row: &Node) -> Map<String, Json> {
-        let mut cells = Map::new();
+        // BigQuery stores no NULL arrays: a REPEATED column without values is empty.
+        let arrays = table.fields.iter().filter(|f| matches!(f.ty, Type::Array(_)));
+        let mut cells: Map<String, Json> = arrays.map(|f| (f.name.clone(), Json::Array(Vec::new()))).collect();
         for (column, node) in entries(row) {
             let Some(field) = table.fields.iter().find(|f| f.name.eq_ignore_ascii_case(&column.value)) else {
                 let message = format!("the table `{}` has no column `{}`", table.name, column.value);

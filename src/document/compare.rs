@@ -45,10 +45,7 @@ fn compare(expected: &Value, found: &Value, mode: Mode, pointer: &str, all: &mut
         }
         (Value::Array(wanted), Value::Array(has)) => {
             if wanted.len() != has.len() {
-                differ(
-                    pointer.to_owned(),
-                    format!("it has {}, {} expected", elements(has.len()), were(wanted.len())),
-                );
+                differ(pointer.to_owned(), format!("it has {}, {} expected", elements(has.len()), were(wanted.len())));
             }
             for (i, (value, found)) in wanted.iter().zip(has).enumerate() {
                 compare(value, found, mode, &format!("{pointer}/{i}"), all);
@@ -162,6 +159,9 @@ mod tests {
     #[test]
     fn the_diff_shows_what_was_asked_for_alone() {
         let text = diff(&json!({"b": 2, "a": 1.0}), &json!({"a": 1, "b": 3, "noise": 4}), Mode::Contains);
-        assert_eq!(text, "--- expected\n+++ document\n@@ -1,4 +1,4 @@\n {\n-  \"b\": 2,\n+  \"b\": 3,\n   \"a\": 1\n }\n");
+        assert_eq!(
+            text,
+            "--- expected\n+++ document\n@@ -1,4 +1,4 @@\n {\n-  \"b\": 2,\n+  \"b\": 3,\n   \"a\": 1\n }\n"
+        );
     }
 }

@@ -7,6 +7,7 @@ mod exit_codes;
 mod harness;
 mod killed;
 mod outside;
+mod own_tests;
 mod shipped;
 mod simulation;
 mod tidy;
