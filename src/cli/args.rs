@@ -144,8 +144,9 @@ SIGTERM finishes what is under way; SIGHUP, or a changed file, reloads the confi
     /// Check the whole project: configuration, SQL, shapes, schemas; needs no warehouse
     #[command(after_help = "Examples:
   phase6 check
-  phase6 check --format github        # annotations on a pull request")]
-    Check,
+  phase6 check --format github        # annotations on a pull request
+  phase6 check --nulls                # what else could be NULL where the contract takes none")]
+    Check(CheckArgs),
     /// Run the tests that the exports bring along: rows in, document out; needs no warehouse
     #[command(after_help = "Examples:
   phase6 test
@@ -374,6 +375,14 @@ pub struct RenderArgs {
     pub selection: Selection,
     #[arg(long, value_enum, default_value_t = Engine::Bigquery)]
     pub engine: Engine,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Also warns of columns that may be NULL where the contract takes no null, as far as the types tell (WHERE and CASE are
+    /// not followed)
+    #[arg(long)]
+    pub nulls: bool,
 }
 
 #[derive(Debug, Args)]

@@ -60,7 +60,7 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::DeadLetter(args) => dead_letter::run(global, args),
         Command::Gate(args) => gate::run(global, args),
         Command::Explain(args) => explain::run(global, args),
-        Command::Check => check::run(global),
+        Command::Check(args) => check::run(global, args),
         Command::Test(args) => test::run(global, args),
         Command::Render(args) => render::run(global, args),
         Command::Preview(args) => preview::run(global, args),

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod compare;
 pub mod contract;
+pub mod covers;
 pub mod guards;
 pub mod json;
 pub mod spool;

@@ -56,6 +56,8 @@ pub enum Entry {
     Fields {
         slot: usize,
         fields: Vec<(Key, usize)>,
+        /// Where each is named.
+        places: Vec<Span>,
         at: At,
     },
     Merge(Shape),
@@ -126,11 +128,16 @@ impl CompiledShape {
 
 /// Compiles a document's shape. `each` is the fan-out's query and key column.
 pub fn compile(shape: &Yaml, scope: &Scope, each: Option<(usize, usize)>) -> (CompiledShape, Vec<Diagnostic>) {
-    let mut c = Compiler::new(scope);
-    c.bind_fan_out(each);
-    let root = c.shape(shape);
-    let Compiler { slots, spans, indexes, uses, plain, findings, .. } = c;
-    (CompiledShape { root, slots, spans, indexes, uses, plain }, findings)
+    Compiler::new(scope).document(shape, each)
+}
+
+/// Compiles a shape over stand-ins for the facts: nothing is decided from their values.
+pub fn compile_plausible(
+    shape: &Yaml,
+    scope: &Scope,
+    each: Option<(usize, usize)>,
+) -> (CompiledShape, Vec<Diagnostic>) {
+    Compiler { fold: false, ..Compiler::new(scope) }.document(shape, each)
 }
 
 /// Compiles an expression of its own: a scalar that begins with `=`.
@@ -203,6 +210,8 @@ struct Compiler<'s> {
     /// How many loops are around.
     loops: usize,
     depth: usize,
+    /// Whether what has constants alone is evaluated.
+    fold: bool,
 }
 
 type Entries = [(Spanned<String>, Yaml)];
@@ -220,7 +229,15 @@ impl<'s> Compiler<'s> {
             findings: Vec::new(),
             loops: 0,
             depth: 0,
+            fold: true,
         }
+    }
+
+    fn document(mut self, shape: &Yaml, each: Option<(usize, usize)>) -> (CompiledShape, Vec<Diagnostic>) {
+        self.bind_fan_out(each);
+        let root = self.shape(shape);
+        let Compiler { slots, spans, indexes, uses, plain, findings, .. } = self;
+        (CompiledShape { root, slots, spans, indexes, uses, plain }, findings)
     }
 
     fn bind_fan_out(&mut self, each: Option<(usize, usize)>) {
@@ -311,6 +328,7 @@ impl<'s> Compiler<'s> {
             exact,
             findings: &mut self.findings,
             uses: &mut self.uses,
+            fold: self.fold,
         }
         .compile(text)
     }
@@ -552,11 +570,14 @@ impl<'s> Compiler<'s> {
                     .help("or \"*\" for all"),
             ),
         }
-        let fields = wanted
-            .into_iter()
-            .filter_map(|(out, column, span)| Some((Key::new(&out), self.column(table, &column, span)?)))
-            .collect();
-        Some(Entry::Fields { slot, fields, at })
+        let (mut fields, mut places) = (Vec::new(), Vec::new());
+        for (out, column, span) in wanted {
+            if let Some(column) = self.column(table, &column, span) {
+                fields.push((Key::new(&out), column));
+                places.push(span);
+            }
+        }
+        Some(Entry::Fields { slot, fields, places, at })
     }
 
     fn column(&mut self, table: usize, name: &str, span: Span) -> Option<usize> {

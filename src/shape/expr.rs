@@ -52,6 +52,8 @@ pub struct ExprCompiler<'s> {
     pub findings: &'s mut Vec<Diagnostic>,
     /// Queries that the expression uses other than by their number of rows.
     pub uses: &'s mut Uses,
+    /// Whether what has constants alone is evaluated.
+    pub fold: bool,
 }
 
 /// How queries are used, to find out which can be streamed.
@@ -66,7 +68,8 @@ pub struct Uses {
 impl ExprCompiler<'_> {
     pub fn compile(&mut self, text: &str) -> Expr {
         match parse::parse(text) {
-            Ok(ast) => fold(self.expr(&ast)),
+            Ok(ast) if self.fold => fold(self.expr(&ast)),
+            Ok(ast) => self.expr(&ast),
             Err(error) => {
                 let at = self.span(&error.at);
                 self.findings.push(

@@ -6,6 +6,7 @@ pub mod compile;
 pub mod eval;
 pub mod expr;
 pub mod filters;
+pub mod infer;
 pub mod parse;
 pub mod run;
 pub mod scope;

@@ -358,7 +358,7 @@ impl<S: Sink> Runner<'_, S> {
                         self.shape(shape, ctx, frame)?;
                     }
                 }
-                Entry::Fields { slot, fields, at } => {
+                Entry::Fields { slot, fields, at, .. } => {
                     let (table, row) = frame.rows[*slot];
                     let table = ctx.table(table as usize);
                     for (key, column) in fields {
