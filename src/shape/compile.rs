@@ -462,6 +462,13 @@ impl<'s> Compiler<'s> {
                 "$fields" => made.extend(self.fields(value, entries)),
                 "$merge" => {
                     let shape = self.shape(value);
+                    if matches!(shape.node, Node::Text(_) | Node::List { .. } | Node::Each { .. }) {
+                        self.findings.push(Diagnostic::error(
+                            "bad-directive",
+                            "`$merge` takes an object: its keys are spliced in here",
+                            value.span,
+                        ));
+                    }
                     made.push(Entry::Merge(shape));
                 }
                 name if name.starts_with('$') && !name.starts_with("$$") => {}
@@ -480,11 +487,7 @@ impl<'s> Compiler<'s> {
     /// Two entries of one key would make a document that readers understand in different ways.
     fn check_keys(&mut self, entries: &Entries, made: &[Entry]) {
         let mut seen: Vec<&str> = Vec::new();
-        let keys = made.iter().flat_map(|e| match e {
-            Entry::Key(key, _) => vec![key.text()],
-            Entry::Fields { fields, .. } => fields.iter().map(|(k, _)| k.text()).collect(),
-            Entry::Merge(_) => Vec::new(),
-        });
+        let keys = made.iter().flat_map(entry_keys);
         for key in keys {
             if seen.contains(&key) {
                 let span = entries.iter().rev().find(|(k, _)| k.value == key).or(entries.first()).map(|(k, _)| k.span);
@@ -808,6 +811,30 @@ fn renames(entries: &Entries) -> Vec<(String, String, Span)> {
         .iter()
         .map(|(out, column)| (out.value.clone(), column.as_str().unwrap_or_default().to_owned(), column.span))
         .collect()
+}
+
+/// The keys that an entry publishes, as far as they are known.
+fn entry_keys(entry: &Entry) -> Vec<&str> {
+    match entry {
+        Entry::Key(key, _) => vec![key.text()],
+        Entry::Fields { fields, .. } => fields.iter().map(|(k, _)| k.text()).collect(),
+        Entry::Merge(shape) => merged_keys(shape),
+    }
+}
+
+/// The keys of a merged object; of branches, those of any.
+fn merged_keys(shape: &Shape) -> Vec<&str> {
+    let branches: Vec<&Shape> = match &shape.node {
+        Node::Object { entries, .. } => return entries.iter().flat_map(entry_keys).collect(),
+        Node::If(_, then, otherwise) => vec![then, otherwise],
+        Node::Switch(_, cases, otherwise) => cases.iter().map(|(_, s)| s).chain([&**otherwise]).collect(),
+        Node::First { body, otherwise, .. } => vec![body, otherwise],
+        _ => Vec::new(),
+    };
+    let mut keys: Vec<&str> = branches.into_iter().flat_map(merged_keys).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 /// The beginning of a span, for findings about what is missing in it.

@@ -11,6 +11,8 @@ pub mod parse;
 pub mod run;
 pub mod scope;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod value;
 
 pub use compile::{CompiledShape, compile, compile_expression};

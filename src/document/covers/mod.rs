@@ -10,7 +10,7 @@ mod tests;
 
 use crate::diagnostics::{Diagnostic, Span};
 use crate::model::Field;
-use crate::shape::compile::{CompiledShape, Entry, Node, Shape};
+use crate::shape::compile::{CompiledShape, Entry, Node, Part, Shape};
 use crate::shape::expr::Expr;
 use crate::shape::infer::{Base, Form, Null, Ty, Types};
 use crate::shape::value::Val;
@@ -99,7 +99,15 @@ impl<'a, 's> Walk<'a, 's> {
                 let ty = self.types.of(expr);
                 self.value(&ty, Some(expr), span, place);
             }
-            Node::Text(_) => self.value(&Ty::text(), None, span, place),
+            Node::Text(parts) => {
+                // A text with a hole is no text: null.
+                let holes = parts.iter().filter_map(|part| match part {
+                    Part::Expr(expr) => Some(self.types.of(expr).null),
+                    Part::Text(_) => None,
+                });
+                let null = holes.max().unwrap_or(Null::Never);
+                self.value(&Ty { null, ..Ty::text() }, None, span, place);
+            }
             Node::Object { lets, entries } => {
                 self.types.bind_lets(lets);
                 self.wanted(OBJECT, "an object", span, place);
