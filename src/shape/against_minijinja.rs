@@ -71,8 +71,10 @@ fn text() -> impl Strategy<Value = String> {
 /// A list of whole numbers, and one value of it.
 fn of_list() -> impl Strategy<Value = String> {
     let list = prop::collection::vec(-20i64..20, 1..6).prop_map(|items| format!("{items:?}"));
-    let through = prop::collection::vec(prop::sample::select(vec!["sort", "reverse | list", "unique | list", "list"]), 0..3);
-    let end = prop::sample::select(vec!["first", "last", "length", "count", "sum", "min", "max", "join(\", \")", "join"]);
+    let through =
+        prop::collection::vec(prop::sample::select(vec!["sort", "reverse | list", "unique | list", "list"]), 0..3);
+    let end =
+        prop::sample::select(vec!["first", "last", "length", "count", "sum", "min", "max", "join(\", \")", "join"]);
     (list, through, end).prop_map(|(list, through, end)| {
         let through: String = through.iter().map(|f| format!(" | {f}")).collect();
         format!("{list}{through} | {end}")
@@ -130,7 +132,8 @@ fn a_floored_quotient_does_not_depend_on_the_kind_of_number() {
 #[test]
 fn the_case_of_letters_is_minijinjas() {
     let env = minijinja::Environment::new();
-    for text in ["\"nikola jokic\" | title", "\"ÉTÉ d'or\" | capitalize", "\"straße\" | upper", "\"LeBron\" | lower"] {
+    for text in ["\"nikola jokic\" | title", "\"ÉTÉ d'or\" | capitalize", "\"straße\" | upper", "\"LeBron\" | lower"]
+    {
         let theirs = env.compile_expression(text).and_then(|e| e.eval(())).unwrap().to_string();
         assert_eq!(ours(text).unwrap(), theirs, "{text}");
     }

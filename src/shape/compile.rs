@@ -195,6 +195,10 @@ const DIRECTIVES: [&str; 26] = [
     "$default",
 ];
 
+/// The table of a source whose elements are the items of a list, and of one that does not exist.
+const ITEMS: usize = usize::MAX;
+const UNKNOWN: usize = usize::MAX - 1;
+
 /// How deep a shape may nest.
 const MAX_DEPTH: usize = 48;
 
@@ -549,7 +553,7 @@ impl<'s> Compiler<'s> {
                     Some(NodeValue::Seq(items)) => items.iter().filter_map(Yaml::as_str).collect(),
                     _ => Vec::new(),
                 };
-                let fields = &self.scope.queries[table].1;
+                let fields = self.scope.queries.get(table).map_or(&[][..], |(_, fields)| fields);
                 for field in fields.iter().filter(|f| !except.contains(&f.name.as_str())) {
                     wanted.push((field.name.clone(), field.name.clone(), node.span));
                 }
@@ -584,7 +588,13 @@ impl<'s> Compiler<'s> {
     }
 
     fn column(&mut self, table: usize, name: &str, span: Span) -> Option<usize> {
-        let (query, fields) = &self.scope.queries[table];
+        // A source that does not exist was a finding; the items of a list are one below.
+        let Some((query, fields)) = self.scope.queries.get(table) else {
+            if table == ITEMS {
+                self.findings.push(Diagnostic::error("bad-directive", "the items of a list have no columns", span));
+            }
+            return None;
+        };
         let found = fields.iter().position(|f| f.name.eq_ignore_ascii_case(name));
         if found.is_none() {
             let finding =
@@ -726,10 +736,10 @@ impl<'s> Compiler<'s> {
     fn base(&mut self, node: &Yaml) -> (Base, usize) {
         let Some(name) = node.as_str() else {
             self.findings.push(Diagnostic::error("bad-directive", "a query's name is expected", node.span));
-            return (Base::Items(Expr::Const(Val::Null)), usize::MAX);
+            return (Base::Items(Expr::Const(Val::Null)), UNKNOWN);
         };
         if name.starts_with('=') {
-            return (Base::Items(self.expression(node)), usize::MAX);
+            return (Base::Items(self.expression(node)), ITEMS);
         }
         if let Some(Binding::Set { slot, table }) = self.locals.get(name) {
             return (Base::Set(*slot), *table);
@@ -743,7 +753,7 @@ impl<'s> Compiler<'s> {
             Some(near) => found.help(format!("did you mean `{near}`?")),
             None => found.help("a query of this export, `rows`, a `$let` of rows, or `=expression` of a list"),
         });
-        (Base::Items(Expr::Const(Val::Null)), usize::MAX)
+        (Base::Items(Expr::Const(Val::Null)), UNKNOWN)
     }
 
     fn index(&mut self, table: usize, columns: Vec<usize>) -> usize {
@@ -761,10 +771,6 @@ impl<'s> Compiler<'s> {
             NodeValue::Seq(items) => items.as_slice(),
             _ => std::slice::from_ref(node),
         };
-        if table == usize::MAX {
-            self.findings.push(Diagnostic::error("bad-directive", "the items of a list have no columns", node.span));
-            return Vec::new();
-        }
         nodes.iter().filter_map(|n| self.column(table, n.as_str().unwrap_or_default(), n.span)).collect()
     }
 
@@ -785,9 +791,7 @@ impl<'s> Compiler<'s> {
             };
             if text.starts_with('=') {
                 keys.push(SortKey { expr: self.expression(node), descending: false });
-            } else if let Some(column) =
-                (table != usize::MAX).then(|| self.column(table, text.trim_start_matches('-'), node.span)).flatten()
-            {
+            } else if let Some(column) = self.column(table, text.trim_start_matches('-'), node.span) {
                 keys.push(SortKey { expr: Expr::Cell { slot: row_slot, column }, descending: text.starts_with('-') });
             }
         }

@@ -12,9 +12,13 @@ use std::sync::Arc;
 /// Games: id, team, points (NULL in the third), day.
 fn games() -> Table {
     let field = |name: &str, ty| Field { name: name.into(), ty, nullable: true };
-    let fields: Arc<[Field]> =
-        vec![field("id", Type::Int64), field("team", Type::String), field("points", Type::Int64), field("extra", Type::Json)]
-            .into();
+    let fields: Arc<[Field]> = vec![
+        field("id", Type::Int64),
+        field("team", Type::String),
+        field("points", Type::Int64),
+        field("extra", Type::Json),
+    ]
+    .into();
     let mut teams = StrColumn::default();
     ["DEN", "LAL", "DEN", "BOS"].iter().for_each(|t| teams.push(t));
     let mut extra = StrColumn::default();
@@ -86,8 +90,10 @@ fn each_and_its_value() {
 
 #[test]
 fn loop_counts() {
-    gives("{$each: games, $limit: 2, $value: {i: =loop.index, f: =loop.first, l: =loop.last}}",
-        r#"[{"i":1,"f":true,"l":false},{"i":2,"f":false,"l":true}]"#);
+    gives(
+        "{$each: games, $limit: 2, $value: {i: =loop.index, f: =loop.first, l: =loop.last}}",
+        r#"[{"i":1,"f":true,"l":false},{"i":2,"f":false,"l":true}]"#,
+    );
 }
 
 #[test]
@@ -113,6 +119,16 @@ fn where_and_filter() {
     gives("{$each: games, $filter: =row.points > 10, $value: =row.id}", "[2,4]");
     // `$where` looks at the row outside, not at its own.
     gives("{$each: games, $limit: 1, $value: {$each: games, $where: {team: =row.team}, $value: =row.id}}", "[[1,3]]");
+    // A source that does not exist is one finding, whatever hangs on it.
+    refused(
+        "{$each: gaems, $where: {team: DEN}, $sort: id, $group: team, $distinct: [id], $fields: [id]}",
+        "unknown-query",
+    );
+    refused(
+        "{$let: {x: {$rows: gaems, $sort: id}}, a: '=x | sum(\"points\")', b: {$each: x, $fields: '*', $sort: id}}",
+        "unknown-query",
+    );
+    refused("{$each: '=[1]', $sort: id, $value: 1}", "the items of a list have no columns");
     refused("{$each: games, $where: {taem: DEN}, $value: 1}", "unknown-column");
 }
 
@@ -133,8 +149,10 @@ fn distinct_keeps_the_first() {
 
 #[test]
 fn groups_have_key_rows_and_the_first_row() {
-    gives("{$each: games, $group: team, k: =key, n: =rows | length, first: =row.id}",
-        r#"[{"k":"DEN","n":2,"first":1},{"k":"LAL","n":1,"first":2},{"k":"BOS","n":1,"first":4}]"#);
+    gives(
+        "{$each: games, $group: team, k: =key, n: =rows | length, first: =row.id}",
+        r#"[{"k":"DEN","n":2,"first":1},{"k":"LAL","n":1,"first":2},{"k":"BOS","n":1,"first":4}]"#,
+    );
     gives("{$each: games, $group: [team, id], $limit: 1, $value: =key}", r#"[["DEN",1]]"#);
     gives("{$each: games, $group: team, $sort: '=rows | length', $limit: 2, $value: =key}", r#"["LAL","BOS"]"#);
     gives("{$each: games, $group: team, $value: {$each: rows, $sort: -id, $value: =row.id}}", "[[3,1],[2],[4]]");
@@ -142,13 +160,18 @@ fn groups_have_key_rows_and_the_first_row() {
 
 #[test]
 fn as_names_the_row_for_what_is_inside() {
-    gives("{$each: games, $limit: 2, $as: outer, $value: {$each: games, $limit: 1, $value: '=outer.id * 10 + row.id'}}", "[[11],[21]]");
+    gives(
+        "{$each: games, $limit: 2, $as: outer, $value: {$each: games, $limit: 1, $value: '=outer.id * 10 + row.id'}}",
+        "[[11],[21]]",
+    );
 }
 
 #[test]
 fn let_names_values_and_rows() {
-    gives("{$let: {n: =games | length, den: {$rows: games, $where: {team: DEN}, $sort: -id}}, a: =n, b: {$each: den, $value: =row.id}}",
-        r#"{"a":4,"b":[3,1]}"#);
+    gives(
+        "{$let: {n: =games | length, den: {$rows: games, $where: {team: DEN}, $sort: -id}}, a: =n, b: {$each: den, $value: =row.id}}",
+        r#"{"a":4,"b":[3,1]}"#,
+    );
     gives("{$let: {a: 1, b: =a}, c: '=b + 1'}", r#"{"c":2}"#);
     refused("{a: {$let: {n: 1}, x: =n}, b: =n}", "nothing here is called `n`");
 }
