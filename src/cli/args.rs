@@ -71,9 +71,9 @@ pub enum Format {
     Table,
     /// Comma-separated values (query)
     Csv,
-    /// GitHub annotations (check)
+    /// GitHub annotations (check, test)
     Github,
-    /// SARIF 2.1 (check)
+    /// SARIF 2.1 (check, test)
     Sarif,
 }
 
@@ -165,8 +165,16 @@ the service's subscriptions counts as a delivery.")]
     /// Check the whole project: configuration, SQL, shapes, schemas; needs no warehouse
     #[command(after_help = "Examples:
   phase6 check
-  phase6 check --format github        # annotations on a pull request")]
-    Check,
+  phase6 check --format github        # annotations on a pull request
+  phase6 check --nulls                # what else could be NULL where the contract takes none")]
+    Check(CheckArgs),
+    /// Run the tests that the exports bring along: rows in, document out; needs no warehouse
+    #[command(after_help = "Examples:
+  phase6 test
+  phase6 test results,streaks
+  phase6 test --filter push           # tests whose export or name has this text
+  phase6 test --format github         # annotations on a pull request")]
+    Test(TestArgs),
     /// Show the bound SQL and the parameters of an export
     #[command(after_help = "Examples:
   phase6 render results --date 2025-12-11
@@ -418,6 +426,24 @@ pub struct RenderArgs {
     pub selection: Selection,
     #[arg(long, value_enum, default_value_t = Engine::Bigquery)]
     pub engine: Engine,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Also warns of columns that may be NULL where the contract takes no null, as far as the types tell (WHERE and CASE are
+    /// not followed)
+    #[arg(long)]
+    pub nulls: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Only the tests of these exports
+    #[arg(value_name = "EXPORT", value_delimiter = ',')]
+    pub exports: Vec<String>,
+    /// Only tests whose `export: name` has this text
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
 }
 
 #[derive(Debug, Args)]

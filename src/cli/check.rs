@@ -1,12 +1,13 @@
 //! `phase6 check`: CI's door. Everything that can be known without a warehouse.
 
-use super::args::{Format, Global};
+use super::args::{CheckArgs, Format, Global};
 use super::exit::Exit;
 use crate::config::lint::sql::{Analyse, Analysed, Wrong};
-use crate::config::{Export, Loaded, Table, lint};
+use crate::config::{DocumentDecl, Export, Loaded, Project, Table, lint};
 use crate::diagnostics::{Diagnostic, render};
+use crate::document::covers::{self, Schema};
 use crate::document::guards::{Final, Guards};
-use crate::model::Type;
+use crate::model::{Type, Value};
 use crate::shape::Scope;
 use crate::sql::{MapCatalog, TableInfo};
 use std::collections::BTreeMap;
@@ -14,12 +15,13 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 /// `phase6 check`.
-pub fn run(global: &Global) -> Exit {
+pub fn run(global: &Global, args: &CheckArgs) -> Exit {
     let root = match super::context::root(global) {
         Ok(root) => root,
         Err(exit) => return exit,
     };
-    let loaded = load_and_analyse(&root);
+    let mut loaded = load_and_analyse(&root);
+    loaded.findings.retain(|found| args.nulls || found.code != covers::MAYBE_NULL);
     let (text, exit) = report(&loaded, global.format, super::colored(global, std::io::stdout().is_terminal()));
     if !(global.quiet && exit == Exit::Ok) {
         print!("{text}");
@@ -45,16 +47,25 @@ fn shapes(loaded: &Loaded) -> Vec<Diagnostic> {
             export.queries.iter().map(|q| Some((q.name.value.clone(), q.columns.clone()?.into()))).collect();
         // A query whose columns are not known has a finding of its own.
         let Some(queries) = columns else { continue };
-        let facts = lint::sql::plausible_facts(&project.vars, export);
+        let mut facts = lint::sql::plausible_facts(&project.vars, export);
+        // A default of null is no type: a value of the declared one stands for it.
+        for (ty, value) in facts.values.values_mut().filter(|(_, value)| *value == Value::Null) {
+            *value = lint::sql::plausible(ty);
+        }
         let (values, vars) = crate::engine::facts::shape_values(&facts);
         let scope = Scope { queries, facts: values, vars, document: false };
         findings.extend(conditions(export, &scope));
         findings.extend(defaults(export));
         for document in &export.documents {
             let each = crate::engine::export::fan_out(document, &scope, &mut findings);
-            findings.extend(crate::shape::compile(&document.shape, &scope, each).1);
-            if let Some(empty) = &document.empty {
-                findings.extend(crate::shape::compile(empty, &scope, None).1);
+            let schema = schema(project, document);
+            let shapes = [(Some(&document.shape), each), (document.empty.as_ref(), None)];
+            for (shape, each) in shapes.into_iter().filter_map(|(shape, each)| Some((shape?, each))) {
+                let (compiled, found) = crate::shape::compile::compile_plausible(shape, &scope, each);
+                if let (Some((path, root)), true) = (&schema, found.is_empty()) {
+                    findings.extend(covers::check(&compiled, &scope.queries, each, &Schema { root, path }));
+                }
+                findings.extend(found);
             }
             let (guards, found) = Guards::compile(&document.guards, &project.forbid);
             findings.extend(found);
@@ -86,6 +97,13 @@ fn defaults(export: &Export) -> Vec<Diagnostic> {
         crate::engine::defaults::rows(query.default.as_ref()?, &fields).err()
     });
     wrong.flatten().collect()
+}
+
+/// The document's schema; one that cannot be read has a finding of its own.
+fn schema<'p>(project: &Project, document: &'p DocumentDecl) -> Option<(&'p str, serde_json::Value)> {
+    let path = document.schema.as_ref()?.value.as_str();
+    let text = std::fs::read_to_string(project.root.join(path)).ok()?;
+    Some((path, serde_json::from_str(&text).ok()?))
 }
 
 /// What a statement reads and returns, and what is wrong with it.

@@ -17,12 +17,17 @@ pub mod progress;
 pub mod publish;
 pub mod pull;
 pub mod query;
+pub mod rehearse;
 pub mod render;
 pub mod report;
 pub mod rollback;
 pub mod run;
 mod runs;
 mod serve;
+mod dead_letter;
+mod explain;
+mod gate;
+pub mod test;
 
 use args::{Cli, Command, Format};
 use clap::{CommandFactory, Parser};
@@ -63,6 +68,8 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::Publish(args) => publish::run(global, args),
         Command::Pull(args) => pull::run(global, args),
         Command::Check => check::run(global),
+        Command::Check(args) => check::run(global, args),
+        Command::Test(args) => test::run(global, args),
         Command::Render(args) => render::run(global, args),
         Command::Preview(args) => preview::run(global, args),
         Command::Query(args) => query::run(global, args),

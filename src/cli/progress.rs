@@ -24,9 +24,14 @@ impl Progress {
     }
 
     pub fn done(&self, export: &ExportReport) {
+        self.step(&export.export);
+    }
+
+    /// One more piece of work is done.
+    pub fn step(&self, name: &str) {
         if let Some(bar) = &self.bar {
             bar.inc(1);
-            bar.set_message(export.export.clone());
+            bar.set_message(name.to_owned());
         }
     }
 

@@ -100,7 +100,8 @@ fn line(export: &ExportReport, dim: &str, reset: &str) -> String {
     text
 }
 
-fn finding_line(finding: &FindingReport) -> String {
+/// A finding for people, its place in a line of its own.
+pub fn finding_line(finding: &FindingReport) -> String {
     let mut text = format!("{}[{}]", finding.severity, finding.rule);
     if let Some(document) = &finding.document {
         let _ = write!(text, " {document}");

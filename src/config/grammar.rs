@@ -308,8 +308,29 @@ static TEST: Object = Object {
     doc: "Rows in, document out.",
     fields: &[
         req!("name", Text, "What it shows"),
-        req!("given", Any, "{params, vars, now, tables}"),
-        req!("expect", Any, "{contains: …} or {document: …}"),
+        req!("given", Kind::Object(&GIVEN), "What there is"),
+        req!("expect", Either(&[Kind::Object(&EXPECT), List(&Kind::Object(&EXPECT))]), "What is made of it"),
+    ],
+};
+
+static GIVEN: Object = Object {
+    doc: "What there is: parameters, time, rows.",
+    fields: &[
+        opt!("params", Map(&Any), "Values of parameters, as in a request"),
+        opt!("vars", Map(&Any), "Values of `vars:` for this test"),
+        opt!("now", Text, "The cause's time, such as 2025-12-12T18:00:00Z; 18:00 UTC of the target date if absent"),
+        opt!("tables", Map(&List(&Map(&Any))), "Rows by `dataset.table`; tables that are not named are empty"),
+    ],
+};
+
+static EXPECT: Object = Object {
+    doc: "What is expected: one of contains, document, rejected, kept.",
+    fields: &[
+        opt!("path", Text, "Which document, where the export makes several"),
+        opt!("contains", Any, "These keys of the document, at any depth; lists whole"),
+        opt!("document", Any, "The whole document"),
+        opt!("rejected", Text, "Nothing is published, and the reason has this text"),
+        opt!("kept", Bool, "true: nothing is published since there is nothing to say"),
     ],
 };
 

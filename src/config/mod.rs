@@ -1,6 +1,7 @@
 //! What analysts and operators wrote, checked: `load(dir) -> Loaded`, never stopping at the first problem.
 
 pub mod decode;
+pub mod example;
 pub mod forms;
 pub mod generated;
 pub mod grammar;

@@ -34,6 +34,22 @@ impl Node {
         }
     }
 
+    /// The place of a JSON pointer below this node, or its nearest ancestor that stands in the file.
+    pub fn at_pointer(&self, pointer: &str) -> &Node {
+        let mut here = self;
+        for step in pointer.split('/').skip(1).map(|s| s.replace("~1", "/").replace("~0", "~")) {
+            let next = match &here.value {
+                NodeValue::Seq(items) => step.parse::<usize>().ok().and_then(|i| items.get(i)),
+                _ => here.get(&step),
+            };
+            match next {
+                Some(next) => here = next,
+                None => break,
+            }
+        }
+        here
+    }
+
     pub fn as_str(&self) -> Option<&str> {
         match &self.value {
             NodeValue::Str { text, .. } => Some(text),

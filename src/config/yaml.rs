@@ -66,6 +66,8 @@ fn syntax(error: &str, at: Span, text: &str) -> Diagnostic {
     let found = Diagnostic::error("yaml-syntax", format!("this is no YAML: {message}"), at);
     if line.contains("*/") || line.contains(": *") {
         found.help("quote the schedule: an unquoted `*` begins a YAML alias")
+    } else if line.contains("[]") && line.contains('{') {
+        found.help("quote the path: within `{ }` an unquoted `[` begins a list, so write `\"games[]\"`")
     } else if indent.contains('\t') || line.contains(":\t") {
         found.help("indent with blanks: YAML does not allow tabs there")
     } else {
@@ -342,6 +344,19 @@ mod tests {
     fn a_schedule_without_quotes_says_so() {
         let (_, findings) = parse(FileId(0), "schedule: */3 * * * *\n");
         assert!(findings[0].help.as_ref().unwrap().contains("quote the schedule"));
+    }
+
+    #[test]
+    fn a_path_without_quotes_says_so() {
+        for text in
+            ["guards:\n  - {unique: games[].id}\n", "guards:\n  - {max_shrink_pct: 50, of: games[].players[]}\n"]
+        {
+            let (node, findings) = parse(FileId(0), text);
+            assert!(
+                findings.iter().any(|f| f.help.as_ref().is_some_and(|h| h.contains("quote the path"))),
+                "{node:?} {findings:?}"
+            );
+        }
     }
 
     proptest::proptest! {

@@ -56,6 +56,8 @@ pub enum Entry {
     Fields {
         slot: usize,
         fields: Vec<(Key, usize)>,
+        /// Where each is named.
+        places: Vec<Span>,
         at: At,
     },
     Merge(Shape),
@@ -126,11 +128,16 @@ impl CompiledShape {
 
 /// Compiles a document's shape. `each` is the fan-out's query and key column.
 pub fn compile(shape: &Yaml, scope: &Scope, each: Option<(usize, usize)>) -> (CompiledShape, Vec<Diagnostic>) {
-    let mut c = Compiler::new(scope);
-    c.bind_fan_out(each);
-    let root = c.shape(shape);
-    let Compiler { slots, spans, indexes, uses, plain, findings, .. } = c;
-    (CompiledShape { root, slots, spans, indexes, uses, plain }, findings)
+    Compiler::new(scope).document(shape, each)
+}
+
+/// Compiles a shape over stand-ins for the facts: nothing is decided from their values.
+pub fn compile_plausible(
+    shape: &Yaml,
+    scope: &Scope,
+    each: Option<(usize, usize)>,
+) -> (CompiledShape, Vec<Diagnostic>) {
+    Compiler { fold: false, ..Compiler::new(scope) }.document(shape, each)
 }
 
 /// Compiles an expression of its own: a scalar that begins with `=`.
@@ -188,6 +195,10 @@ const DIRECTIVES: [&str; 26] = [
     "$default",
 ];
 
+/// The table of a source whose elements are the items of a list, and of one that does not exist.
+const ITEMS: usize = usize::MAX;
+const UNKNOWN: usize = usize::MAX - 1;
+
 /// How deep a shape may nest.
 const MAX_DEPTH: usize = 48;
 
@@ -203,6 +214,8 @@ struct Compiler<'s> {
     /// How many loops are around.
     loops: usize,
     depth: usize,
+    /// Whether what has constants alone is evaluated.
+    fold: bool,
 }
 
 type Entries = [(Spanned<String>, Yaml)];
@@ -220,7 +233,15 @@ impl<'s> Compiler<'s> {
             findings: Vec::new(),
             loops: 0,
             depth: 0,
+            fold: true,
         }
+    }
+
+    fn document(mut self, shape: &Yaml, each: Option<(usize, usize)>) -> (CompiledShape, Vec<Diagnostic>) {
+        self.bind_fan_out(each);
+        let root = self.shape(shape);
+        let Compiler { slots, spans, indexes, uses, plain, findings, .. } = self;
+        (CompiledShape { root, slots, spans, indexes, uses, plain }, findings)
     }
 
     fn bind_fan_out(&mut self, each: Option<(usize, usize)>) {
@@ -311,6 +332,7 @@ impl<'s> Compiler<'s> {
             exact,
             findings: &mut self.findings,
             uses: &mut self.uses,
+            fold: self.fold,
         }
         .compile(text)
     }
@@ -444,6 +466,13 @@ impl<'s> Compiler<'s> {
                 "$fields" => made.extend(self.fields(value, entries)),
                 "$merge" => {
                     let shape = self.shape(value);
+                    if matches!(shape.node, Node::Text(_) | Node::List { .. } | Node::Each { .. }) {
+                        self.findings.push(Diagnostic::error(
+                            "bad-directive",
+                            "`$merge` takes an object: its keys are spliced in here",
+                            value.span,
+                        ));
+                    }
                     made.push(Entry::Merge(shape));
                 }
                 name if name.starts_with('$') && !name.starts_with("$$") => {}
@@ -462,11 +491,7 @@ impl<'s> Compiler<'s> {
     /// Two entries of one key would make a document that readers understand in different ways.
     fn check_keys(&mut self, entries: &Entries, made: &[Entry]) {
         let mut seen: Vec<&str> = Vec::new();
-        let keys = made.iter().flat_map(|e| match e {
-            Entry::Key(key, _) => vec![key.text()],
-            Entry::Fields { fields, .. } => fields.iter().map(|(k, _)| k.text()).collect(),
-            Entry::Merge(_) => Vec::new(),
-        });
+        let keys = made.iter().flat_map(entry_keys);
         for key in keys {
             if seen.contains(&key) {
                 let span = entries.iter().rev().find(|(k, _)| k.value == key).or(entries.first()).map(|(k, _)| k.span);
@@ -528,7 +553,7 @@ impl<'s> Compiler<'s> {
                     Some(NodeValue::Seq(items)) => items.iter().filter_map(Yaml::as_str).collect(),
                     _ => Vec::new(),
                 };
-                let fields = &self.scope.queries[table].1;
+                let fields = self.scope.queries.get(table).map_or(&[][..], |(_, fields)| fields);
                 for field in fields.iter().filter(|f| !except.contains(&f.name.as_str())) {
                     wanted.push((field.name.clone(), field.name.clone(), node.span));
                 }
@@ -552,15 +577,24 @@ impl<'s> Compiler<'s> {
                     .help("or \"*\" for all"),
             ),
         }
-        let fields = wanted
-            .into_iter()
-            .filter_map(|(out, column, span)| Some((Key::new(&out), self.column(table, &column, span)?)))
-            .collect();
-        Some(Entry::Fields { slot, fields, at })
+        let (mut fields, mut places) = (Vec::new(), Vec::new());
+        for (out, column, span) in wanted {
+            if let Some(column) = self.column(table, &column, span) {
+                fields.push((Key::new(&out), column));
+                places.push(span);
+            }
+        }
+        Some(Entry::Fields { slot, fields, places, at })
     }
 
     fn column(&mut self, table: usize, name: &str, span: Span) -> Option<usize> {
-        let (query, fields) = &self.scope.queries[table];
+        // A source that does not exist was a finding; the items of a list are one below.
+        let Some((query, fields)) = self.scope.queries.get(table) else {
+            if table == ITEMS {
+                self.findings.push(Diagnostic::error("bad-directive", "the items of a list have no columns", span));
+            }
+            return None;
+        };
         let found = fields.iter().position(|f| f.name.eq_ignore_ascii_case(name));
         if found.is_none() {
             let finding =
@@ -702,10 +736,10 @@ impl<'s> Compiler<'s> {
     fn base(&mut self, node: &Yaml) -> (Base, usize) {
         let Some(name) = node.as_str() else {
             self.findings.push(Diagnostic::error("bad-directive", "a query's name is expected", node.span));
-            return (Base::Items(Expr::Const(Val::Null)), usize::MAX);
+            return (Base::Items(Expr::Const(Val::Null)), UNKNOWN);
         };
         if name.starts_with('=') {
-            return (Base::Items(self.expression(node)), usize::MAX);
+            return (Base::Items(self.expression(node)), ITEMS);
         }
         if let Some(Binding::Set { slot, table }) = self.locals.get(name) {
             return (Base::Set(*slot), *table);
@@ -719,7 +753,7 @@ impl<'s> Compiler<'s> {
             Some(near) => found.help(format!("did you mean `{near}`?")),
             None => found.help("a query of this export, `rows`, a `$let` of rows, or `=expression` of a list"),
         });
-        (Base::Items(Expr::Const(Val::Null)), usize::MAX)
+        (Base::Items(Expr::Const(Val::Null)), UNKNOWN)
     }
 
     fn index(&mut self, table: usize, columns: Vec<usize>) -> usize {
@@ -737,10 +771,6 @@ impl<'s> Compiler<'s> {
             NodeValue::Seq(items) => items.as_slice(),
             _ => std::slice::from_ref(node),
         };
-        if table == usize::MAX {
-            self.findings.push(Diagnostic::error("bad-directive", "the items of a list have no columns", node.span));
-            return Vec::new();
-        }
         nodes.iter().filter_map(|n| self.column(table, n.as_str().unwrap_or_default(), n.span)).collect()
     }
 
@@ -761,9 +791,7 @@ impl<'s> Compiler<'s> {
             };
             if text.starts_with('=') {
                 keys.push(SortKey { expr: self.expression(node), descending: false });
-            } else if let Some(column) =
-                (table != usize::MAX).then(|| self.column(table, text.trim_start_matches('-'), node.span)).flatten()
-            {
+            } else if let Some(column) = self.column(table, text.trim_start_matches('-'), node.span) {
                 keys.push(SortKey { expr: Expr::Cell { slot: row_slot, column }, descending: text.starts_with('-') });
             }
         }
@@ -787,6 +815,30 @@ fn renames(entries: &Entries) -> Vec<(String, String, Span)> {
         .iter()
         .map(|(out, column)| (out.value.clone(), column.as_str().unwrap_or_default().to_owned(), column.span))
         .collect()
+}
+
+/// The keys that an entry publishes, as far as they are known.
+fn entry_keys(entry: &Entry) -> Vec<&str> {
+    match entry {
+        Entry::Key(key, _) => vec![key.text()],
+        Entry::Fields { fields, .. } => fields.iter().map(|(k, _)| k.text()).collect(),
+        Entry::Merge(shape) => merged_keys(shape),
+    }
+}
+
+/// The keys of a merged object; of branches, those of any.
+fn merged_keys(shape: &Shape) -> Vec<&str> {
+    let branches: Vec<&Shape> = match &shape.node {
+        Node::Object { entries, .. } => return entries.iter().flat_map(entry_keys).collect(),
+        Node::If(_, then, otherwise) => vec![then, otherwise],
+        Node::Switch(_, cases, otherwise) => cases.iter().map(|(_, s)| s).chain([&**otherwise]).collect(),
+        Node::First { body, otherwise, .. } => vec![body, otherwise],
+        _ => Vec::new(),
+    };
+    let mut keys: Vec<&str> = branches.into_iter().flat_map(merged_keys).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 /// The beginning of a span, for findings about what is missing in it.

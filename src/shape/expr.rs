@@ -52,6 +52,8 @@ pub struct ExprCompiler<'s> {
     pub findings: &'s mut Vec<Diagnostic>,
     /// Queries that the expression uses other than by their number of rows.
     pub uses: &'s mut Uses,
+    /// Whether what has constants alone is evaluated.
+    pub fold: bool,
 }
 
 /// How queries are used, to find out which can be streamed.
@@ -66,7 +68,8 @@ pub struct Uses {
 impl ExprCompiler<'_> {
     pub fn compile(&mut self, text: &str) -> Expr {
         match parse::parse(text) {
-            Ok(ast) => fold(self.expr(&ast)),
+            Ok(ast) if self.fold => fold(self.expr(&ast)),
+            Ok(ast) => self.expr(&ast),
             Err(error) => {
                 let at = self.span(&error.at);
                 self.findings.push(
@@ -237,7 +240,8 @@ impl ExprCompiler<'_> {
 
     fn cell(&mut self, base: &str, slot: usize, table: usize, name: &str, ast: &Ast) -> Expr {
         let scope = self.scope;
-        let (query, fields) = &scope.queries[table];
+        // A source that does not exist was a finding.
+        let Some((query, fields)) = scope.queries.get(table) else { return Expr::Const(Val::Null) };
         match fields.iter().position(|f| f.name.eq_ignore_ascii_case(name)) {
             Some(column) => Expr::Cell { slot, column },
             None => self.unknown(
@@ -276,8 +280,9 @@ impl ExprCompiler<'_> {
             && let Some(table) = self.table_of(of)
         {
             let scope = self.scope;
-            let (query, fields) = &scope.queries[table];
-            if !fields.iter().any(|f| f.name.eq_ignore_ascii_case(column_name)) {
+            if let Some((query, fields)) = scope.queries.get(table)
+                && !fields.iter().any(|f| f.name.eq_ignore_ascii_case(column_name))
+            {
                 return self.unknown(
                     "unknown-column",
                     format!("the query `{query}` has no column `{column_name}`"),

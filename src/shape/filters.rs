@@ -3,7 +3,8 @@
 use super::eval::{EvalError, attribute, binary, divide_half_away, json_value};
 use super::parse::Op;
 use super::run::Ctx;
-use super::value::{Val, civil, dec_text, parse_decimal, pow10, rescale};
+use super::value::{Val, dec_text, parse_decimal, pow10, rescale};
+use crate::model::dates::civil;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::rc::Rc;

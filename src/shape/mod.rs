@@ -6,10 +6,13 @@ pub mod compile;
 pub mod eval;
 pub mod expr;
 pub mod filters;
+pub mod infer;
 pub mod parse;
 pub mod run;
 pub mod scope;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod value;
 
 pub use compile::{CompiledShape, compile, compile_expression};

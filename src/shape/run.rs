@@ -251,13 +251,28 @@ struct Runner<'s, S> {
     sink: &'s mut S,
 }
 
+/// What is done for each element of a source.
+type Body<'x, 's, S> = &'x mut dyn for<'b> FnMut(&mut Runner<'s, S>, &Ctx<'b>, &mut Frame<'b>) -> Done;
+
 type Done = Result<(), RunError>;
 
 fn eval<'a>(expr: &Expr, at: At, ctx: &Ctx<'a>, frame: &Frame<'a>) -> Result<Val<'a>, RunError> {
     expr.eval(ctx, frame).map_err(|message| RunError::Eval { message, at })
 }
 
-impl<S: Sink> Runner<'_, S> {
+/// What is wrong with a `$merge` of something else.
+const NO_OBJECT: &str = "`$merge` takes an object or null";
+
+/// The case of `$switch` that a value has; null has none.
+fn case<'c>(value: &Val<'_>, cases: &'c [(String, Shape)]) -> Option<&'c Shape> {
+    if value.is_null() {
+        return None;
+    }
+    let text = value.text();
+    cases.iter().find(|(name, _)| *name == text).map(|(_, shape)| shape)
+}
+
+impl<'s, S: Sink> Runner<'s, S> {
     /// Whether the value is there at all.
     fn present<'a>(&self, shape: &Shape, ctx: &Ctx<'a>, frame: &Frame<'a>) -> Result<bool, RunError> {
         match &shape.when {
@@ -304,10 +319,8 @@ impl<S: Sink> Runner<'_, S> {
                 self.shape(branch, ctx, frame)
             }
             Node::Switch(of, cases, otherwise) => {
-                let value = eval(of, at, ctx, frame)?;
-                let text = if value.is_null() { None } else { Some(value.text()) };
-                let case = cases.iter().find(|(name, _)| text.as_deref() == Some(name.as_str())).map(|(_, s)| s);
-                self.shape(case.unwrap_or(otherwise), ctx, frame)
+                let branch = case(&eval(of, at, ctx, frame)?, cases).unwrap_or(otherwise);
+                self.shape(branch, ctx, frame)
             }
             Node::Each { source, body } => {
                 self.sink.begin_array(at)?;
@@ -318,19 +331,7 @@ impl<S: Sink> Runner<'_, S> {
             }
             Node::Map { source, key, body } => {
                 self.sink.begin_object(at)?;
-                let mut seen: Vec<String> = Vec::new();
-                self.each(source, at, ctx, frame, &mut |runner, ctx, frame| {
-                    if !runner.present(body, ctx, frame)? {
-                        return Ok(());
-                    }
-                    let name = eval(key, at, ctx, frame)?.text().into_owned();
-                    if seen.contains(&name) {
-                        return Err(RunError::Eval { message: format!("two elements have the key `{name}`"), at });
-                    }
-                    runner.sink.key(&Key::new(&name))?;
-                    seen.push(name);
-                    runner.shape(body, ctx, frame)
-                })?;
+                self.keyed((source, key, body), at, ctx, frame)?;
                 Ok(self.sink.end_object()?)
             }
             Node::First { source, body, otherwise } => {
@@ -358,7 +359,7 @@ impl<S: Sink> Runner<'_, S> {
                         self.shape(shape, ctx, frame)?;
                     }
                 }
-                Entry::Fields { slot, fields, at } => {
+                Entry::Fields { slot, fields, at, .. } => {
                     let (table, row) = frame.rows[*slot];
                     let table = ctx.table(table as usize);
                     for (key, column) in fields {
@@ -376,26 +377,81 @@ impl<S: Sink> Runner<'_, S> {
         Ok(())
     }
 
-    /// The entries of an object, without its braces; nothing where there is no object.
+    /// The entries of `$map`.
+    fn keyed<'a>(
+        &mut self,
+        (source, key, body): (&Source, &Expr, &Shape),
+        at: At,
+        ctx: &Ctx<'a>,
+        frame: &mut Frame<'a>,
+    ) -> Done {
+        let mut seen = std::collections::HashSet::new();
+        self.each(source, at, ctx, frame, &mut |runner, ctx, frame| {
+            if !runner.present(body, ctx, frame)? {
+                return Ok(());
+            }
+            let name = eval(key, at, ctx, frame)?.text().into_owned();
+            if seen.contains(&name) {
+                return Err(RunError::Eval { message: format!("two elements have the key `{name}`"), at });
+            }
+            runner.sink.key(&Key::new(&name))?;
+            seen.insert(name);
+            runner.shape(body, ctx, frame)
+        })
+    }
+
+    /// The entries of an object, without its braces; null has none.
     fn merge<'a>(&mut self, shape: &Shape, ctx: &Ctx<'a>, frame: &mut Frame<'a>) -> Done {
+        let at = shape.at;
         match &shape.node {
             Node::Object { lets, entries } => {
-                self.lets(lets, shape.at, ctx, frame)?;
+                self.lets(lets, at, ctx, frame)?;
                 self.entries(entries, ctx, frame)
             }
             Node::If(condition, then, otherwise) => {
-                let branch = if eval(condition, shape.at, ctx, frame)?.truthy() { then } else { otherwise };
+                let branch = if eval(condition, at, ctx, frame)?.truthy() { then } else { otherwise };
+                self.merge(branch, ctx, frame)
+            }
+            Node::Switch(of, cases, otherwise) => {
+                let branch = case(&eval(of, at, ctx, frame)?, cases).unwrap_or(otherwise);
                 self.merge(branch, ctx, frame)
             }
             Node::First { source, body, otherwise } => {
-                let set = self.rows(source, shape.at, ctx, frame)?;
+                let set = self.rows(source, at, ctx, frame)?;
                 if set.is_empty() {
                     return self.merge(otherwise, ctx, frame);
                 }
                 frame.rows[source.row_slot] = (source.table as u32, set.row(0));
                 self.merge(body, ctx, frame)
             }
-            _ => Ok(()),
+            Node::Map { source, key, body } => self.keyed((source, key, body), at, ctx, frame),
+            Node::Value(expr) => {
+                let value = eval(expr, at, ctx, frame)?;
+                self.spread(&value, at, ctx)
+            }
+            Node::Text(_) | Node::List { .. } | Node::Each { .. } => {
+                Err(RunError::Eval { message: NO_OBJECT.to_owned(), at })
+            }
+        }
+    }
+
+    /// The entries of a value that is an object.
+    fn spread<'a>(&mut self, value: &Val<'a>, at: At, ctx: &Ctx<'a>) -> Done {
+        match value {
+            Val::Null => Ok(()),
+            Val::Json(json) => match json.as_object() {
+                Some(entries) => entries.iter().try_for_each(|(key, value)| {
+                    self.sink.key(&Key::new(key))?;
+                    Ok(self.json(value, at)?)
+                }),
+                None if json.is_null() => Ok(()),
+                None => Err(RunError::Eval { message: NO_OBJECT.to_owned(), at }),
+            },
+            Val::Dict(entries) => entries.iter().try_for_each(|(key, value)| {
+                self.sink.key(&Key::new(&key.text()))?;
+                self.value(value, at, ctx)
+            }),
+            _ => Err(RunError::Eval { message: NO_OBJECT.to_owned(), at }),
         }
     }
 
@@ -434,7 +490,7 @@ impl<S: Sink> Runner<'_, S> {
         at: At,
         ctx: &Ctx<'a>,
         frame: &mut Frame<'a>,
-        body: &mut dyn for<'b> FnMut(&mut Self, &Ctx<'b>, &mut Frame<'b>) -> Done,
+        body: Body<'_, 's, S>,
     ) -> Done {
         match &source.base {
             Base::Items(expr) => {
@@ -450,7 +506,7 @@ impl<S: Sink> Runner<'_, S> {
                 Ok(())
             }
             Base::Query(table) if source.is_plain() => match &ctx.inputs[*table] {
-                Input::Stream { stream, rows, .. } => self.streamed(source, *table, stream, rows, ctx, frame, body),
+                Input::Stream { stream, rows, .. } => self.streamed(source, (stream, rows), ctx, frame, body),
                 Input::Table(_) => self.collected(source, at, ctx, frame, body),
             },
             _ => self.collected(source, at, ctx, frame, body),
@@ -463,7 +519,7 @@ impl<S: Sink> Runner<'_, S> {
         at: At,
         ctx: &Ctx<'a>,
         frame: &mut Frame<'a>,
-        body: &mut dyn for<'b> FnMut(&mut Self, &Ctx<'b>, &mut Frame<'b>) -> Done,
+        body: Body<'_, 's, S>,
     ) -> Done {
         if !source.group.is_empty() {
             return self.grouped(source, at, ctx, frame, body);
@@ -478,17 +534,15 @@ impl<S: Sink> Runner<'_, S> {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one loop, used once")]
     fn streamed<'a>(
         &mut self,
         source: &Source,
-        table: usize,
-        stream: &Stream,
-        rows: &Cell<u64>,
+        (stream, rows): (&Stream, &Cell<u64>),
         ctx: &Ctx<'a>,
         frame: &mut Frame<'a>,
-        body: &mut dyn for<'b> FnMut(&mut Self, &Ctx<'b>, &mut Frame<'b>) -> Done,
+        body: Body<'_, 's, S>,
     ) -> Done {
+        let table = source.table;
         let Some(mut stream) = stream.borrow_mut().take() else { return Ok(()) };
         while let Some(batch) = stream.next().map_err(RunError::Warehouse)? {
             let batch = Table::from(batch);
@@ -515,7 +569,7 @@ impl<S: Sink> Runner<'_, S> {
         at: At,
         ctx: &Ctx<'a>,
         frame: &mut Frame<'a>,
-        body: &mut dyn for<'b> FnMut(&mut Self, &Ctx<'b>, &mut Frame<'b>) -> Done,
+        body: Body<'_, 's, S>,
     ) -> Done {
         let set = self.rows(source, at, ctx, frame)?;
         let table = ctx.table(source.table);

@@ -2,7 +2,8 @@
 
 use super::run::RowSet;
 use super::table::Fx;
-pub use crate::model::dates::civil;
+pub use crate::model::dates::date_text;
+use crate::model::dates::{civil, clock_text, days};
 use crate::model::types::StructField;
 use crate::model::{Column, Data, Type, Value};
 use std::borrow::Cow;
@@ -104,7 +105,7 @@ impl<'a> Val<'a> {
             (_, Value::Array(items)) => Val::List(Rc::new(items.iter().map(|v| Val::of(&Type::String, v)).collect())),
             (Type::Date, Value::Text(text)) => text
                 .parse::<jiff::civil::Date>()
-                .map_or_else(|_| Val::Str(Cow::Owned(text.clone())), |d| Val::Date(days_of(d))),
+                .map_or_else(|_| Val::Str(Cow::Owned(text.clone())), |d| Val::Date(days(d))),
             (Type::Timestamp, Value::Text(text)) => text
                 .parse::<jiff::Timestamp>()
                 .map_or_else(|_| Val::Str(Cow::Owned(text.clone())), |t| Val::Timestamp(t.as_microsecond())),
@@ -325,11 +326,6 @@ pub fn float_text(value: f64) -> String {
     zmij::Buffer::new().format(value).to_owned()
 }
 
-pub fn days_of(date: jiff::civil::Date) -> i32 {
-    let epoch = jiff::civil::date(1970, 1, 1);
-    date.since(epoch).map_or(0, |span| span.get_days())
-}
-
 /// `YYYY-MM-DD` of a four-digit year without an allocation: documents hold very many dates.
 pub fn short_date(days: i32, buffer: &mut [u8; 10]) -> Option<&str> {
     let (year, month, day) = civil(days);
@@ -350,15 +346,9 @@ pub fn short_date(days: i32, buffer: &mut [u8; 10]) -> Option<&str> {
     std::str::from_utf8(buffer).ok()
 }
 
-/// `YYYY-MM-DD`.
-pub fn date_text(days: i32) -> String {
-    let (year, month, day) = civil(days);
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
+/// `HH:MM:SS`, with a fraction only when it is not zero.
 pub fn time_text(micros: i64) -> String {
-    let seconds = micros.div_euclid(1_000_000);
-    let mut text = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let mut text = clock_text(micros.div_euclid(1_000_000));
     let fraction = micros.rem_euclid(1_000_000);
     if fraction != 0 {
         text.push_str(format!(".{fraction:06}").trim_end_matches('0'));
@@ -392,7 +382,7 @@ mod tests {
         assert_eq!(date_text(0), "1970-01-01");
         assert_eq!(date_text(20434), "2025-12-12");
         assert_eq!(date_text(-1), "1969-12-31");
-        assert_eq!(days_of(jiff::civil::date(2024, 2, 29)), 19782);
+        assert_eq!(days(jiff::civil::date(2024, 2, 29)), 19782);
         assert_eq!(date_text(19782), "2024-02-29");
         assert_eq!(datetime_text(1_765_562_400_000_000), "2025-12-12T18:00:00");
     }

@@ -1,6 +1,9 @@
 //! GoogleSQL's texts of values: how numbers, dates and times are read and written. Used for literals and, at run time, by
 //! the engine's functions.
 
+pub use crate::model::dates::{date_text, days};
+
+use crate::model::dates::clock_text;
 use jiff::civil;
 use jiff::tz::TimeZone;
 
@@ -19,16 +22,6 @@ pub fn days_of(year: i64, month: i64, day: i64) -> Option<i32> {
         return None;
     }
     Some(days(date))
-}
-
-pub fn days(date: civil::Date) -> i32 {
-    let (y, m, d) = (i64::from(date.year()), i64::from(date.month()), i64::from(date.day()));
-    let y = if m <= 2 { y - 1 } else { y };
-    let era = y.div_euclid(400);
-    let yoe = y.rem_euclid(400);
-    let doy = (153 * (m + if m > 2 { -3 } else { 9 }) + 2) / 5 + d - 1;
-    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-    (era * 146_097 + doe - 719_468) as i32
 }
 
 /// Year, month, day of a day number.
@@ -224,14 +217,8 @@ fn fraction(micros: i64) -> String {
     }
 }
 
-pub fn date_text(day: i32) -> String {
-    let (y, m, d) = civil_of(day);
-    format!("{y:04}-{m:02}-{d:02}")
-}
-
 pub fn time_text(micros: i64) -> String {
-    let s = micros / 1_000_000;
-    format!("{:02}:{:02}:{:02}{}", s / 3600, s / 60 % 60, s % 60, fraction(micros % 1_000_000))
+    clock_text(micros / 1_000_000) + &fraction(micros % 1_000_000)
 }
 
 pub fn datetime_text(micros: i64) -> String {

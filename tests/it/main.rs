@@ -4,10 +4,12 @@
 
 mod bus;
 mod cases;
+mod corpus;
 mod exit_codes;
 mod harness;
 mod killed;
 mod outside;
+mod own_tests;
 mod shipped;
 mod simulation;
 mod tidy;

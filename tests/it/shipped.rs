@@ -122,6 +122,9 @@ fn the_readmes_worked_example_works() {
     let ran = sandbox.run("preview top-scorers --date 2025-12-11").expect(0);
     let document: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(document["players"].as_array().unwrap().len(), 10);
+    let tests = readme.split("```yaml\n").nth(2).unwrap().split("```").next().unwrap();
+    sandbox.write("exports/top-scorers.yaml", &format!("{yaml}{tests}"));
+    sandbox.run("test top-scorers").expect(0);
     sandbox.write("exports/top-scorers.yaml", &yaml.replace("$fields: [player_lookup", "$fields: [player_lokup"));
     let ran = sandbox.run("check").expect(1);
     assert!(ran.stdout.contains("did you mean `player_lookup`?"), "{}", ran.stdout);

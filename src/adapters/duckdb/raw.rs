@@ -448,7 +448,7 @@ unsafe fn duckdb_value(ty: &Type, value: &Value) -> Result<ffi::duckdb_value, Wa
                 ffi::duckdb_create_timestamp_tz(ffi::duckdb_timestamp { micros: at.as_microsecond() })
             }
             (Type::Numeric, Value::Text(text)) => {
-                let value = parse_numeric(text).ok_or_else(|| bad(text))?;
+                let value = exact_numeric(text).ok_or_else(|| bad(text))?;
                 let value = ffi::duckdb_hugeint { lower: value as u64, upper: (value >> 64) as i64 };
                 ffi::duckdb_create_decimal(ffi::duckdb_decimal { width: 38, scale: 9, value })
             }
@@ -460,21 +460,11 @@ unsafe fn duckdb_value(ty: &Type, value: &Value) -> Result<ffi::duckdb_value, Wa
     }
 }
 
-/// A NUMERIC's text as an integer of billionths; `None` when it has more digits than NUMERIC holds.
-fn parse_numeric(text: &str) -> Option<i128> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if fraction.len() > 9 || whole.len() > 29 || (whole.is_empty() && fraction.is_empty()) {
-        return None;
-    }
-    if !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let value: i128 = format!("{whole}{fraction:0<9}").parse().ok()?;
-    Some(if negative { -value } else { value })
+/// A parameter's NUMERIC in billionths. A text with more digits than NUMERIC holds is refused: a parameter is not to be rounded.
+fn exact_numeric(text: &str) -> Option<i128> {
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    let exact = fraction.len() <= 9 && text.bytes().all(|b| b.is_ascii_digit() || b"-.".contains(&b));
+    exact.then(|| crate::sql::values::parse_numeric(text)).flatten()
 }
 
 /// # Safety

@@ -23,6 +23,7 @@ pub fn all(project: &mut Project, sources: &mut Sources, analyse: Option<sql::An
     findings.extend(jobs::check(project));
     findings.extend(references::check(project));
     findings.extend(path_lock::check(project, sources));
+    findings.extend(project.exports.iter().flat_map(|e| super::example::examples(project, e).1));
     findings
 }
 

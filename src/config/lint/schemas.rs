@@ -62,7 +62,7 @@ pub fn findings_of(file: FileId, text: &str) -> Vec<Diagnostic> {
     let Some(node) = node else { return findings };
     walk(&node, &mut findings);
     if let Err(error) = jsonschema::draft202012::meta::validate(&value) {
-        let span = at(&node, error.instance_path().as_str());
+        let span = node.at_pointer(error.instance_path().as_str()).span;
         findings.push(
             Diagnostic::error(
                 "bad-schema",
@@ -77,7 +77,7 @@ pub fn findings_of(file: FileId, text: &str) -> Vec<Diagnostic> {
             .with_pattern_options(jsonschema::PatternOptions::regex())
             .build(&value)
     {
-        let span = at(&node, error.instance_path().as_str());
+        let span = node.at_pointer(error.instance_path().as_str()).span;
         findings.push(
             Diagnostic::error("bad-schema", format!("the schema cannot be used: {}", short(&error.to_string())), span)
                 .help("patterns must work without look-around and back-references, `$ref` stays in the file"),
@@ -88,22 +88,6 @@ pub fn findings_of(file: FileId, text: &str) -> Vec<Diagnostic> {
 
 fn short(text: &str) -> String {
     if text.chars().count() <= 200 { text.to_owned() } else { text.chars().take(200).chain("…".chars()).collect() }
-}
-
-/// The place of a JSON pointer, or of its nearest ancestor that stands in the file.
-fn at(node: &Node, pointer: &str) -> Span {
-    let mut here = node;
-    for step in pointer.split('/').skip(1).map(|s| s.replace("~1", "/").replace("~0", "~")) {
-        let next = match &here.value {
-            NodeValue::Seq(items) => step.parse::<usize>().ok().and_then(|i| items.get(i)),
-            _ => here.get(&step),
-        };
-        match next {
-            Some(next) => here = next,
-            None => break,
-        }
-    }
-    here.span
 }
 
 const ONE: &[&str] = &[

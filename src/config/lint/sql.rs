@@ -83,7 +83,8 @@ pub fn plausible_facts(vars: &BTreeMap<String, Value>, export: &Export) -> Facts
     facts
 }
 
-fn plausible(ty: &Type) -> Value {
+/// A value of a type.
+pub fn plausible(ty: &Type) -> Value {
     match ty {
         Type::Bool => Value::Bool(true),
         Type::Int64 => Value::Int64(1),
