@@ -13,6 +13,7 @@ pub mod orchestrator;
 pub mod plan;
 pub mod retry;
 pub mod settings;
+pub mod slots;
 pub mod undertaker;
 pub mod worker;
 
