@@ -9,9 +9,11 @@
 
 pub mod consumer;
 pub mod gate;
+pub mod invariants;
 pub mod orchestrator;
 pub mod plan;
 pub mod retry;
+pub mod scheduler;
 pub mod settings;
 pub mod slots;
 pub mod undertaker;
