@@ -14,7 +14,9 @@ pub mod orchestrator;
 pub mod plan;
 pub mod retry;
 pub mod server;
+pub mod scheduler;
 pub mod settings;
+pub mod slots;
 pub mod undertaker;
 pub mod worker;
 
