@@ -24,9 +24,6 @@ pub mod rollback;
 pub mod run;
 mod runs;
 mod serve;
-mod dead_letter;
-mod explain;
-mod gate;
 pub mod test;
 
 use args::{Cli, Command, Format};
@@ -67,7 +64,6 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::Explain(args) => explain::run(global, args),
         Command::Publish(args) => publish::run(global, args),
         Command::Pull(args) => pull::run(global, args),
-        Command::Check => check::run(global),
         Command::Check(args) => check::run(global, args),
         Command::Test(args) => test::run(global, args),
         Command::Render(args) => render::run(global, args),

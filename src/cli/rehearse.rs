@@ -11,6 +11,7 @@ use crate::engine::export::Engine;
 use crate::model::dates::DayRule;
 use crate::model::report::{ExportReport, Status};
 use crate::model::request::{Cause, CauseKind, ExportRequest};
+use crate::ports::cancel::Cancel;
 use crate::ports::clock::SystemClock;
 use crate::ports::store::ObjectStore;
 use crate::state::State;
@@ -52,6 +53,7 @@ impl Stage {
             prefix: String::new(),
             state: State::new(Arc::new(MemoryStore::new())),
             clock: Arc::new(SystemClock),
+            cancel: Cancel::default(),
         };
         let report = crate::engine::export::run(&engine, &self.request(export, example), export, handle);
         let documents = documents(store.as_ref(), handle)?;

@@ -2,9 +2,10 @@
 
 use crate::config::{Node, NodeValue};
 use crate::diagnostics::{Diagnostic, nearest};
+use crate::model::dates::days;
 use crate::model::rows::StrColumn;
 use crate::model::{Batch, Column, Data, Field, Type};
-use crate::shape::value::{days_of, parse_decimal, rescale};
+use crate::shape::value::{parse_decimal, rescale};
 use std::sync::Arc;
 
 /// NUMERIC's scale.
@@ -110,7 +111,7 @@ fn data(ty: &Type, cells: &[Option<&Node>], wrong: &mut dyn FnMut(&Node, &Type))
                 (scale <= SCALE).then(|| rescale(value, scale, SCALE)).flatten()
             }),
         },
-        Type::Date => Data::Date(each(ty, cells, wrong, |v| Some(days_of(parsed(v)?)))),
+        Type::Date => Data::Date(each(ty, cells, wrong, |v| Some(days(parsed(v)?)))),
         Type::Time => Data::Time(each(ty, cells, wrong, |v| {
             let time: jiff::civil::Time = parsed(v)?;
             i64::try_from(time.duration_since(jiff::civil::Time::midnight()).as_micros()).ok()

@@ -132,7 +132,7 @@ fn scope(project: &Project, rule: &DayRule, message: &Message, json: &serde_json
     let mut fact = |name: &str, value: Val<'static>| scope.facts.insert(name.to_owned(), value);
     fact("message", Val::Json(Rc::new(json.clone())));
     fact("now", Val::Timestamp(message.published_at.as_microsecond()));
-    fact("today", Val::Date(crate::shape::value::days_of(rule.day_of(message.published_at))));
+    fact("today", Val::Date(crate::model::dates::days(rule.day_of(message.published_at))));
     scope.vars = project.vars.iter().map(|(name, value)| (name.clone(), Val::of(&type_of(value), value))).collect();
     scope
 }

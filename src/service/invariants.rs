@@ -5,11 +5,11 @@ use super::plan;
 use super::worker::completion;
 use crate::engine::invariants::Violation;
 use crate::model::completion::CompletionMessage;
-use crate::ports::bus::Message;
-use crate::ports::store::ObjectStore;
+use crate::ports::bus::{Backlog, Message};
 use crate::state::State;
 use crate::state::decisions::Verdict;
 use crate::state::requests::RequestStatus;
+use crate::state::schedules::{SlotRecord, SlotState};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -75,27 +75,7 @@ pub async fn completion_equals_record(state: &State, message: &CompletionMessage
         .then(|| violation(8, format!("the completion message of run `{}` says other than its record", message.run_id)))
 }
 
-/// 9. After a crash every lease is free again within its term: at `now`, when nothing has been working for a term, no claim is
-///    in force.
-pub async fn every_claim_is_free(store: &dyn ObjectStore, now: Timestamp) -> Vec<Violation> {
-    let mut found = Vec::new();
-    for info in store.list("claims/").await.unwrap_or_default() {
-        let Ok(object) = store.get(&info.path, None).await else { continue };
-        let json: serde_json::Value = serde_json::from_slice(&object.bytes).unwrap_or_default();
-        let until = json["record"]["until"].as_str().and_then(|t| t.parse::<Timestamp>().ok());
-        if until.is_none_or(|until| until > now) {
-            found.push(violation(9, format!("`{}` is still claimed until {until:?}", info.path)));
-        }
-    }
-    found
-//! What must hold of the service, as named functions (`design/semantics.md` §8): the simulation, the crash tests and production
-//! assertions ask the same ones.
-
-use crate::state::schedules::{SlotRecord, SlotState};
-use jiff::Timestamp;
-use std::collections::BTreeMap;
-
-/// Invariant 7: each of the nominal slots ended as exactly one of run, missed, skipped. `published` are the slots of the ticks that
+/// 7. Each of the nominal slots ended as exactly one of run, missed, skipped. `published` are the slots of the ticks that
 /// were published, repeated ones included. Says what is wrong, in sentences.
 pub fn each_slot_has_one_outcome(
     nominal: &[Timestamp],
@@ -127,4 +107,12 @@ pub fn each_slot_has_one_outcome(
         wrong.push(format!("{slot} is no slot of the job"));
     }
     wrong
+}
+
+/// 9. After any crash every lease is free again within its term: when a subscription has nothing left, nothing of it is leased,
+///    and no slot of a job is still claimed.
+pub fn every_lease_is_free(backlog: Backlog, slots: &[SlotRecord]) -> Vec<Violation> {
+    let leased = (backlog.leased > 0).then(|| violation(9, format!("{} messages are still leased", backlog.leased)));
+    let claimed = slots.iter().filter(|s| !s.state.is_final());
+    leased.into_iter().chain(claimed.map(|s| violation(9, format!("slot {} is still {:?}", s.slot, s.state)))).collect()
 }

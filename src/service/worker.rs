@@ -13,11 +13,10 @@ use crate::model::report::{ExportReport, FailureClass, Status, Totals};
 use crate::model::request::ExportRequest;
 use crate::ports::bus::{Delivery, NewMessage};
 use crate::ports::cancel::Cancel;
-use crate::state::claims::{Claim, Lease};
 use crate::state::requests::{CauseRecord, RequestRecord, RequestStatus, TaskRecord};
 use crate::state::runs::RunRecord;
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +26,8 @@ use tokio::task::JoinSet;
 /// How long a message waits after trouble with bus or state store.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long a claim of a cause lasts; renewed while its request is worked.
-const CLAIM_TERM: SignedDuration = SignedDuration::from_secs(60);
+/// How long a request waits before it looks again whether the other one of its cause has ended.
+const TURN_PAUSE: Duration = Duration::from_secs(2);
 
 /// Works trigger messages.
 pub struct Worker {
@@ -59,8 +58,7 @@ impl Worker {
         let (body, request) = match asked {
             Ok(asked) => asked,
             Err(reason) => {
-                undertaker::bury(&self.service, delivery, WORKER, &reason, None).await?;
-                return Ok(Answer::Ack);
+                return self.refuse(delivery, &reason).await;
             }
         };
         let now = self.service.clock.now();
@@ -76,21 +74,18 @@ impl Worker {
             },
             None => new_record(&setup, &body, &request, delivery, now),
         };
-        let claim = format!("cause-{}", request.cause.id);
-        let lease = match self.service.state.claim(&claim, &self.owner(&request), now, CLAIM_TERM).await? {
-            Claim::Taken(lease) => lease,
-            Claim::Held { until: free, .. } => {
-                return Ok(Answer::Later(until(now, free).clamp(Duration::from_millis(500), Duration::from_secs(5))));
-            }
-        };
-        let attempt = Attempt { worker: self, setup: &setup, request: &request, delivery, cancel };
-        let answer = attempt.run(record, &lease).await;
-        self.service.state.give_back(lease).await?;
-        answer
+        Attempt { worker: self, setup: &setup, request: &request, delivery, cancel }.run(record).await
     }
 
-    fn owner(&self, request: &ExportRequest) -> String {
-        format!("{} {}", self.service.name, request.run_id)
+    /// Sets a bad message aside. A request that was begun under an older configuration ends with it.
+    async fn refuse(&self, delivery: &Delivery, reason: &str) -> Result<Answer, Trouble> {
+        let begun = self.service.state.request(&plan::run_id(&delivery.message)).await?;
+        undertaker::bury(&self.service, delivery, WORKER, reason, begun.as_ref().map(|r| r.run_id.as_str())).await?;
+        match begun {
+            Some(record) if !record.status.is_final() => give_up(&self.service, record, reason).await?,
+            _ => {}
+        }
+        Ok(Answer::Ack)
     }
 }
 
@@ -155,18 +150,23 @@ impl Attempt<'_> {
         &self.worker.service
     }
 
-    async fn run(&self, mut record: RequestRecord, lease: &Lease) -> Result<Answer, Trouble> {
+    async fn run(&self, mut record: RequestRecord) -> Result<Answer, Trouble> {
         let state = &self.service().state;
         record.status = RequestStatus::Running;
         record.attempts += 1;
         record.next_attempt = None;
+        // The record comes before the turn, so that whoever waits for the turn can see it end.
+        state.record_request(&record).await?;
+        if let Some(other) = state.take_turn(&self.request.cause.id, &record.run_id).await? {
+            return self.wait_for(record, &other).await;
+        }
         if self.answered_before(&mut record).await? {
             state.record_request(&record).await?;
+            state.flush().await?;
             return Ok(Answer::Ack);
         }
-        state.record_request(&record).await?;
         let (stop, _with_ours) = self.cancel.child();
-        let watch = self.watch(lease, &record.run_id, &stop);
+        let watch = self.watch(&record.run_id, &stop);
         let reports = tokio::select! {
             reports = self.exports(&record, &stop) => reports,
             never = watch => match never {},
@@ -190,6 +190,15 @@ impl Attempt<'_> {
                 Ok(Answer::Later(until(self.service().clock.now(), due)))
             }
         }
+    }
+
+    /// Another request of the same cause is under way: what it does will answer this one too.
+    async fn wait_for(&self, mut record: RequestRecord, other: &str) -> Result<Answer, Trouble> {
+        record.status = RequestStatus::Waiting;
+        record.attempts -= 1;
+        record.reason = Some(format!("run {other} works on the same cause"));
+        self.service().state.record_request(&record).await?;
+        Ok(Answer::Later(TURN_PAUSE))
     }
 
     /// Whether other runs have answered every export of the request; those that answered some of them fill in their tasks.
@@ -241,26 +250,17 @@ impl Attempt<'_> {
         reports.into_values().collect()
     }
 
-    /// Renews the claim, hears an operator's cancel, and stops the run when its time is over.
-    async fn watch(&self, lease: &Lease, run_id: &str, stop: &Cancel) -> std::convert::Infallible {
-        let service = self.service();
+    /// Hears an operator's cancel, and stops the run when its time is over.
+    async fn watch(&self, run_id: &str, stop: &Cancel) -> std::convert::Infallible {
         let limit = self.setup.settings.run_timeout;
         let begun = tokio::time::Instant::now();
-        let mut beats = 0_u32;
         loop {
             tokio::time::sleep(Duration::from_secs(2)).await;
-            beats += 1;
             if begun.elapsed() >= limit {
                 stop.cancel(format!("the run took longer than {} s", limit.as_secs()));
             }
-            if service.state.is_cancelled(run_id).await.unwrap_or(false) {
+            if self.service().state.is_cancelled(run_id).await.unwrap_or(false) {
                 stop.cancel("an operator cancelled it");
-            }
-            if beats.is_multiple_of(8) {
-                let renewed = service.state.renew(lease, service.clock.now(), CLAIM_TERM).await;
-                if matches!(renewed, Ok(Claim::Held { .. })) {
-                    stop.cancel("another copy works on the same cause");
-                }
             }
         }
     }

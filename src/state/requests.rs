@@ -4,6 +4,7 @@
 use super::{State, StateError, name_of, segment};
 use crate::model::report::{ExportReport, Totals};
 use crate::model::request::CauseKind;
+use crate::ports::store::Condition;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -146,17 +147,31 @@ impl State {
         Ok(requests)
     }
 
-    /// Remembers that a request answers a cause; the worker says so when it begins one.
-    pub async fn link_cause(&self, cause_id: &str, run_id: &str) -> Result<(), StateError> {
-        self.update(&cause_path(cause_id), |there: Option<Vec<String>>| {
-            let mut runs = there.unwrap_or_default();
-            let new = runs.iter().all(|run| run != run_id);
-            new.then(|| {
-                runs.push(run_id.to_owned());
-                runs
-            })
-        })
-        .await
+    /// Takes the turn to work on a cause: of several requests with one cause, one works at a time, in the order in which they
+    /// asked; the others find what it did. `Some` is the run whose turn it is instead. Asking again is as good as once, so a
+    /// request that was cut off keeps its turn until its message comes again.
+    pub async fn take_turn(&self, cause_id: &str, run_id: &str) -> Result<Option<String>, StateError> {
+        let path = cause_path(cause_id);
+        let mut attempts = super::Attempts::new(self.pause);
+        loop {
+            let (mut runs, condition) = match self.read::<Vec<String>>(&path).await? {
+                Some((runs, version)) => (runs, Condition::Match(version)),
+                None => (Vec::new(), Condition::Absent),
+            };
+            for earlier in runs.iter().take_while(|run| *run != run_id) {
+                if !self.request(earlier).await?.is_some_and(|r| r.status.is_final()) {
+                    return Ok(Some(earlier.clone()));
+                }
+            }
+            if runs.iter().any(|run| run == run_id) {
+                return Ok(None);
+            }
+            runs.push(run_id.to_owned());
+            match self.put(&path, &runs, condition).await {
+                Ok(_) => return Ok(None),
+                Err(error) => attempts.spend(error).await?,
+            }
+        }
     }
 
     /// The ids of the requests that answered a cause, the first one first.

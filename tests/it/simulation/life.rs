@@ -3,7 +3,7 @@
 use super::exporter::SimExporter;
 use super::faults::{FaultyBus, SimClock};
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use phase6::adapters::faulty::{Faults, Faulty, Random};
 use phase6::adapters::memory::MemoryStore;
 use phase6::adapters::memory_bus::MemoryBus;
@@ -87,6 +87,7 @@ fn project() -> Arc<Project> {
 const UPSTREAM: &str = "nba-phase5-predictions-complete";
 const TRIGGER: &str = "nba-phase6-export-trigger";
 const COMPLETE: &str = "nba-phase6-export-complete";
+const SUBSCRIPTIONS: [&str; 3] = ["phase6-phase5-to-phase6-orchestrator", "phase6-export", "phase6-dead-letter"];
 const SINK: &str = "complete-sink";
 
 /// The public store with a memory of what `latest` has shown.
@@ -369,7 +370,7 @@ impl World {
     }
 
     async fn is_quiet(&self) -> bool {
-        for name in ["phase6-phase5-to-phase6-orchestrator", "phase6-export", "phase6-dead-letter"] {
+        for name in SUBSCRIPTIONS {
             if self.bus.inner.backlog(name).await.unwrap().messages > 0 {
                 return false;
             }
@@ -400,8 +401,9 @@ impl World {
             _ => Err("no document of its export".to_owned()),
         };
         violations.extend(published::only_valid_documents(self.public.as_ref(), passes).await);
-        let later = self.clock.now() + SignedDuration::from_secs(61);
-        violations.extend(invariants::every_claim_is_free(self.state_store.as_ref(), later).await);
+        for name in SUBSCRIPTIONS {
+            violations.extend(invariants::every_lease_is_free(self.bus.inner.backlog(name).await.unwrap(), &[]));
+        }
         for delivery in self.bus.inner.pull(SINK, 10_000, Duration::ZERO).await.unwrap() {
             let message: CompletionMessage = serde_json::from_slice(&delivery.message.body).unwrap();
             violations.extend(invariants::completion_equals_record(state, &message).await);

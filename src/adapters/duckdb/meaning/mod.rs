@@ -31,7 +31,8 @@ fn run(sql: &str) -> Result<Vec<Batch>, WarehouseError> {
     let engine = ENGINE.get_or_init(|| DuckDb::new(None, std::collections::BTreeMap::new()));
     let lowered =
         lower(sql, &[], &crate::sql::MapCatalog::default()).unwrap_or_else(|e| panic!("{sql} is refused: {e}"));
-    let mut rows = engine.start(&lowered.sql, Some(lowered.fields), &[], &[])?;
+    let mut rows =
+        engine.start(&lowered.sql, Some(lowered.fields), &[], &[], &crate::ports::cancel::Cancel::default())?;
     let mut out = Vec::new();
     while let Some(batch) = rows.next()? {
         out.push(batch);
