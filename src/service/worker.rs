@@ -156,7 +156,10 @@ impl Attempt<'_> {
         record.attempts += 1;
         record.next_attempt = None;
         // The record comes before the turn, so that whoever waits for the turn can see it end.
-        state.record_request(&record).await?;
+        if let Some(ended) = state.record_request(&record).await? {
+            complete(self.service(), self.setup, &ended).await?;
+            return Ok(Answer::Ack);
+        }
         if let Some(other) = state.take_turn(&self.request.cause.id, &record.run_id).await? {
             return self.wait_for(record, &other).await;
         }
@@ -328,7 +331,7 @@ impl Attempt<'_> {
             let why = record.reason.clone().unwrap_or_default();
             undertaker::bury(self.service(), self.delivery, WORKER, &why, Some(&record.run_id)).await?;
         }
-        self.service().state.record_request(&record).await?;
+        let record = self.service().state.record_request(&record).await?.unwrap_or(record);
         // The acknowledgement must not outlive the record in a power cut.
         self.service().state.flush().await?;
         complete(self.service(), self.setup, &record).await?;
@@ -352,7 +355,7 @@ pub async fn give_up(service: &Service, mut record: RequestRecord, reason: &str)
     record.finished_at = Some(service.clock.now());
     record.status = outcome(&record);
     record.reason = Some(reason.to_owned());
-    service.state.record_request(&record).await?;
+    let record = service.state.record_request(&record).await?.unwrap_or(record);
     complete(service, &setup, &record).await
 }
 

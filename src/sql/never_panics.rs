@@ -169,7 +169,7 @@ fn check(sql: &str) {
         }
     }
     let spent = start.elapsed();
-    assert!(spent < Duration::from_secs(5), "{spent:?} for {sql:?}");
+    assert!(spent < Duration::from_secs(60), "{spent:?} for {sql:?}");
 }
 
 proptest! {

@@ -122,9 +122,16 @@ pub struct TaskRecord {
 }
 
 impl State {
-    /// Writes the record. One worker at a time owns it, by the lease of its message.
-    pub async fn record_request(&self, request: &RequestRecord) -> Result<(), StateError> {
-        self.write(&request_path(&request.run_id), request).await
+    /// Writes the record, unless the request has ended already: an end is never taken back. `Some` is the end that somebody else
+    /// came to (a worker whose lease ran out while it was still working), and which counts.
+    pub async fn record_request(&self, request: &RequestRecord) -> Result<Option<RequestRecord>, StateError> {
+        let mut ended = None;
+        self.update(&request_path(&request.run_id), |there: Option<RequestRecord>| {
+            ended = there.filter(|there| there.status.is_final() && there != request);
+            ended.is_none().then(|| request.clone())
+        })
+        .await?;
+        Ok(ended)
     }
 
     pub async fn request(&self, run_id: &str) -> Result<Option<RequestRecord>, StateError> {
