@@ -8,10 +8,12 @@
 //! ```
 
 pub mod consumer;
+pub mod freshness;
 pub mod gate;
 pub mod invariants;
 pub mod orchestrator;
 pub mod plan;
+pub mod previous_slot;
 pub mod retry;
 pub mod scheduler;
 pub mod server;
