@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod exit;
 mod explain;
 mod gate;
+pub mod fresh;
 pub mod history;
 pub mod list;
 pub mod output;
@@ -69,6 +70,7 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::Render(args) => render::run(global, args),
         Command::Preview(args) => preview::run(global, args),
         Command::Query(args) => query::run(global, args),
+        Command::Fresh => fresh::run(global),
         Command::List => list_exports(global),
         Command::Doctor => doctor::run(global),
         Command::Schema(args) => schema(global, args),

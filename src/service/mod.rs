@@ -7,10 +7,12 @@
 //!  POST /v1/runs ─────────────────────────┘
 //! ```
 
+pub mod alerts;
 pub mod consumer;
 pub mod freshness;
 pub mod gate;
 pub mod invariants;
+pub mod monitor;
 pub mod orchestrator;
 pub mod plan;
 pub mod previous_slot;

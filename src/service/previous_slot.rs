@@ -57,7 +57,8 @@ impl Fields {
     /// The last slot of the day that is not after `at`. A time that the clock skips counts when it jumps; one that comes
     /// twice, the first time.
     fn last_of(&self, date: Date, zone: &TimeZone, at: Timestamp) -> Option<Timestamp> {
-        let minutes = (0..24 * 60).rev().filter(|m| self.hours >> (m / 60) & 1 == 1 && self.minutes >> (m % 60) & 1 == 1);
+        let minutes =
+            (0..24 * 60).rev().filter(|m| self.hours >> (m / 60) & 1 == 1 && self.minutes >> (m % 60) & 1 == 1);
         let mut slots = minutes.filter_map(|m| {
             let civil = date.to_datetime(time((m / 60) as i8, (m % 60) as i8, 0, 0));
             let ambiguous = zone.to_ambiguous_timestamp(civil);
@@ -99,7 +100,8 @@ mod tests {
     use super::*;
 
     fn slot(schedule: &str, zone: &str, at: &str) -> String {
-        let jobs = format!("{{name: j, schedule: '{schedule}', timezone: {zone}, export_types: [e], target_date: today}}");
+        let jobs =
+            format!("{{name: j, schedule: '{schedule}', timezone: {zone}, export_types: [e], target_date: today}}");
         let project = crate::service::freshness::tests::project(&format!("scheduler: {{jobs: [{jobs}]}}\n"), "");
         previous_slot(&project.jobs[0], at.parse().unwrap()).map_or("none".into(), |s| s.to_string())
     }

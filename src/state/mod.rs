@@ -5,6 +5,7 @@
 //! runs/<export>/<run>.json            one run, from its start to its outcome
 //! run-keys/<key>.json                 which run answered a cause (a redelivery finds it)
 //! last-runs/<export>.json             how its runs ended last
+//! alerts/<name>.json                  whether it fires, and whom it has still to tell
 //! releases/<export>/key-<key>.json    what a run published: path, generation, hash, counts
 //! releases/<export>/index.json        the releases in order, for history and guards
 //! claims/<name>.json                  who may work on something, and until when
@@ -18,6 +19,7 @@
 //! dead-letters/<id>.json              a message that cannot be worked; its body in dead-letter-bodies/<id>
 //! ```
 
+pub mod alerts;
 pub mod backfill;
 pub mod backups;
 pub mod claims;

@@ -24,7 +24,7 @@ fn report(export: &str, status: Status) -> ExportReport {
         findings: Vec::new(),
         rows: BTreeMap::new(),
         bytes: 4_000,
-        objects: crate::model::report::ObjectCounts { written: 2, unchanged: 1, superseded: 0 },
+        objects: crate::model::report::ObjectCounts { written: 2, unchanged: 1, superseded: 0, deleted: 0 },
         paths: Vec::new(),
         quarantine: None,
         times: Times { query_ms: 40.0, shape_ms: 2.0, publish_ms: 1.0, total_ms: 43.0 },

@@ -209,7 +209,14 @@ fn receivers_are_whole_and_no_finding_repeats_an_address() {
     assert_eq!(one("[{type: webhook}]"), ["missing-key"]);
     assert_eq!(one("[{type: topic}]"), ["missing-key"]);
     assert_eq!(one("[{type: log, url: 'https://a/s3cret'}]"), ["useless-key"]);
-    for url in ["http://a.example/s3cret", "ftp://s3cret", "https://a/${s3cret", "https://u:s3cret@a/", "https://a/${}/s3cret", "http://localhost.a.example/s3cret"] {
+    for url in [
+        "http://a.example/s3cret",
+        "ftp://s3cret",
+        "https://a/${s3cret",
+        "https://u:s3cret@a/",
+        "https://a/${}/s3cret",
+        "http://localhost.a.example/s3cret",
+    ] {
         assert_eq!(one(&format!("[{{type: webhook, url: '{url}'}}]")), ["bad-value"], "{url}");
     }
     assert_eq!(one("[{type: webhook, url: '${HOOK}'}]"), [""; 0]);

@@ -90,11 +90,11 @@ pub fn expected(project: &Project, export: &Export, now: Timestamp) -> Option<Ex
 
 /// Whether the job runs the export.
 pub fn runs(job: &Job, export: &Export) -> bool {
-    job.export_types.iter().any(|name| name.value == export.name.value)
-        || (job.players && export.selected_by.is_some())
+    job.export_types.iter().any(|name| name.value == export.name.value) || (job.players && export.selected_by.is_some())
 }
 
-fn day_rule(project: &Project) -> Option<DayRule> {
+/// The calendar of a project.
+pub fn day_rule(project: &Project) -> Option<DayRule> {
     let zone = TimeZone::get(&project.calendar.timezone).ok()?;
     Some(DayRule { zone, starts_at_minutes: project.calendar.day_starts_at_minutes })
 }
@@ -146,7 +146,8 @@ fn nothing_to_say(date: Option<Date>) -> String {
 
 fn when(due: Timestamp, promise: &Freshness) -> String {
     let zone = promise.by.as_ref().and_then(|by| TimeZone::get(&by.zone).ok()).unwrap_or(TimeZone::UTC);
-    due.to_zoned(zone).strftime("%Y-%m-%d %H:%M %Z").to_string()
+    let abbreviation = zone.to_offset_info(due).abbreviation().to_owned();
+    format!("{} {abbreviation}", zone.to_datetime(due).strftime("%Y-%m-%d %H:%M"))
 }
 
 /// A span in its two largest units: `3 d 4 h`.
@@ -164,10 +165,7 @@ pub fn words(span: SignedDuration) -> String {
 /// The promise as it is declared.
 pub fn promise_text(promise: &Freshness) -> String {
     let by = promise.by.as_ref().map(|by| format!("by {:02}:{:02} {}", by.minutes / 60, by.minutes % 60, by.zone));
-    let within = promise
-        .within
-        .and_then(|d| SignedDuration::try_from(d).ok())
-        .map(|d| format!("within {}", words(d)));
+    let within = promise.within.and_then(|d| SignedDuration::try_from(d).ok()).map(|d| format!("within {}", words(d)));
     [by, within].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 

@@ -67,10 +67,7 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        Self {
-            store: Arc::new(MemoryStore::new()),
-            state: State::new(Arc::new(MemoryStore::new())).without_pauses(),
-        }
+        Self { store: Arc::new(MemoryStore::new()), state: State::new(Arc::new(MemoryStore::new())).without_pauses() }
     }
 
     async fn publish(&self, run_id: &str, date: &str, as_of: &str, data_date: Option<&str>) {
