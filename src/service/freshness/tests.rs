@@ -60,17 +60,17 @@ fn of_several_jobs_the_latest_date_counts() {
 }
 
 /// A store and a state with whatever a test publishes.
-struct Stage {
-    store: Arc<dyn ObjectStore>,
-    state: State,
+pub struct Stage {
+    pub store: Arc<dyn ObjectStore>,
+    pub state: State,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { store: Arc::new(MemoryStore::new()), state: State::new(Arc::new(MemoryStore::new())).without_pauses() }
     }
 
-    async fn publish(&self, run_id: &str, date: &str, as_of: &str, data_date: Option<&str>) {
+    pub async fn publish(&self, run_id: &str, date: &str, as_of: &str, data_date: Option<&str>) {
         let artifact = |path: String, kind, dated| Artifact {
             path,
             body: Body::from(b"{}".to_vec()),
