@@ -422,7 +422,8 @@ fn make(
     empty: bool,
     handle: &Handle,
 ) -> Result<MadeAll, Rejected> {
-    let mut all = MadeAll { data_date: None, artifacts: Vec::new(), incomplete: BTreeSet::new(), warnings: Vec::new(), bytes: 0 };
+    let mut all =
+        MadeAll { data_date: None, artifacts: Vec::new(), incomplete: BTreeSet::new(), warnings: Vec::new(), bytes: 0 };
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
     let mut failed = BTreeMap::new();
     for number in 0..export.documents.len() {

@@ -135,9 +135,11 @@ fn missed(
     watching_since: Timestamp,
     now: Timestamp,
 ) -> Option<Holds> {
-    let latest = now.checked_sub(signed(alert.hold)).ok()?;
     let mut missed: Vec<(String, Timestamp, String)> = Vec::new();
     for job in &project.jobs {
+        // A job's jitter delays its message, not its slot.
+        let late = signed(alert.hold).saturating_add(signed(job.jitter.unwrap_or_default()));
+        let latest = now.checked_sub(late).ok()?;
         let Some(slot) = previous_slot(job, latest).filter(|slot| *slot >= watching_since) else { continue };
         for export in project.exports.iter().filter(|e| runs(job, e) && watches(alert, &e.name.value)) {
             let name = &export.name.value;

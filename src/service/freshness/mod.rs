@@ -83,7 +83,8 @@ pub fn expected(project: &Project, export: &Export, now: Timestamp) -> Option<Ex
     let rule = day_rule(project)?;
     let asked = project.jobs.iter().filter(|job| runs(job, export)).filter_map(|job| {
         let slot = previous_slot(job, due)?;
-        rule.resolve(job.target_date.as_deref().unwrap_or("today"), slot).ok()
+        let word = job.target_date.as_ref().map_or("today", |word| word.value.as_str());
+        rule.resolve(word, slot).ok()
     });
     Some(Expected { date: asked.max().unwrap_or_else(|| rule.day_of(due)), due })
 }

@@ -155,7 +155,7 @@ async fn nothing_ran_and_operators_are_told_once_and_once_more_when_it_is_over()
 #[tokio::test]
 async fn a_bus_that_does_not_answer_resolves_nothing_and_is_said_once() {
     let mut world = world().await;
-    world.bus.publish("work", &NewMessage::default()).await.unwrap();
+    world.bus.publish("work", &NewMessage { body: b"{}".to_vec(), ..NewMessage::default() }).await.unwrap();
     world.monitor.round().await;
     assert!(!world.firing().contains(&"backlog".to_owned()), "it is not old yet");
     world.clock.set("2025-12-12T12:05:00Z");
