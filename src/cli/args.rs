@@ -262,6 +262,9 @@ pub struct ServeArgs {
     /// How long work under way may take to finish after SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = crate::config::forms::duration)]
     pub grace: std::time::Duration,
+    /// How the log is written, on standard error
+    #[arg(long, value_enum, default_value_t = crate::telemetry::LogFormat::Auto)]
+    pub log_format: crate::telemetry::LogFormat,
 }
 
 #[derive(Debug, Args)]

@@ -55,8 +55,8 @@ impl Event for Started<'_> {
 pub struct Stopped<'a> {
     /// `SIGTERM`, or an error.
     pub reason: &'a str,
-    /// Messages that were handed back unfinished.
-    pub handed_back: usize,
+    /// Whether all work under way was finished; the rest is handed back.
+    pub finished: bool,
     pub failed: bool,
 }
 
@@ -68,7 +68,7 @@ impl Event for Stopped<'_> {
         format!("stopped: {}", self.reason)
     }
     fn fields(&self, out: &mut Fields) {
-        out.field("handed_back", self.handed_back);
+        out.field("finished", self.finished);
     }
     fn count(&self, _metrics: &Metrics) {}
 }

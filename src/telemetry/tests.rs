@@ -85,7 +85,7 @@ fn everything() -> Telemetry {
     telemetry.emit(&Reloaded { refused: Some("line 3") });
     telemetry.emit(&AlertChanged { alert: "stale", firing: true, summary: "2 of 9", since: slot, to_log: true });
     telemetry.emit(&Notified { alert: "stale", receiver: "webhook hooks.example", attempt: 1, failed: None });
-    telemetry.emit(&Stopped { reason: "SIGTERM", handed_back: 0, failed: false });
+    telemetry.emit(&Stopped { reason: "SIGTERM", finished: true, failed: false });
     let metrics = telemetry.metrics();
     metrics.set_freshness(&[FreshnessGauge {
         export: "e".into(),
