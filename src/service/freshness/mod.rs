@@ -4,6 +4,8 @@
 //! What is promised, for each export with `freshness:` and each of its fixed paths (aliases and undated files; the dated
 //! file of the expected date where there is none):
 //!
+//! (An export that has neither, a fan-out alone, is judged by its newest release.)
+//!
 //! - `by: T zone` — from the last T on, the data is at least of the *expected date*: what a job that runs the export asked
 //!   for in its last slot up to that T (`yesterday` at 10:00 UTC on the 12th is the 11th; of several jobs the latest).
 //!   Without such a job, the calendar's day at that T. So a weekly job promises its week, and a morning job yesterday.
@@ -189,6 +191,12 @@ pub fn watched_paths(project: &Project, export: &Export, expected: Option<Date>)
     if fixed.is_empty() { templates.iter().filter_map(|t| render(t, expected).ok()).collect() } else { fixed }
 }
 
+/// What stands for all documents of a fan-out: `players/{key}.json`.
+fn pattern(export: &Export) -> String {
+    let mut files = export.documents.iter().flat_map(|d| &d.files);
+    files.find_map(|file| PathTemplate::compile(&file.path).ok()).map(|t| t.pattern()).unwrap_or_default()
+}
+
 /// Why the documents could not be looked at.
 #[derive(Debug)]
 pub enum ReadError {
@@ -214,11 +222,13 @@ pub struct Reader {
     state: State,
     prefix: String,
     seen: BTreeMap<String, (Version, Seen)>,
+    /// By path, with the run that had succeeded last.
+    newest: BTreeMap<String, (String, Seen)>,
 }
 
 impl Reader {
     pub fn new(store: Arc<dyn ObjectStore>, state: State, prefix: String) -> Self {
-        Self { store, state, prefix, seen: BTreeMap::new() }
+        Self { store, state, prefix, seen: BTreeMap::new(), newest: BTreeMap::new() }
     }
 
     /// The table: every promise of the project, in the order of its exports. `runs` tells how each export's runs ended last.
@@ -233,9 +243,18 @@ impl Reader {
             let Some(promise) = &export.freshness else { continue };
             let name = &export.name.value;
             let expected = expected(project, export, now);
+            let mut documents = Vec::new();
             for path in watched_paths(project, export, expected.map(|e| e.date)) {
                 let path = format!("{}{path}", self.prefix);
                 let seen = self.see(name, &path).await?;
+                documents.push((path, seen));
+            }
+            if documents.is_empty() {
+                let path = format!("{}{}", self.prefix, pattern(export));
+                let seen = self.newest(name, &path, runs.get(name)).await?;
+                documents.push((path, seen));
+            }
+            for (path, seen) in documents {
                 let (state, reason, broken_since) = judge(promise, expected, seen.as_ref(), runs.get(name), now);
                 rows.push(Row {
                     export: name.clone(),
@@ -276,6 +295,24 @@ impl Reader {
         // The release is written after its objects: until it is there, look again.
         if committed {
             self.seen.insert(path.to_owned(), (info.version(), seen.clone()));
+        }
+        Ok(Some(seen))
+    }
+
+    /// The newest release, for exports whose documents are all per key. Read again when another run has succeeded.
+    async fn newest(&mut self, export: &str, path: &str, runs: Option<&LastRuns>) -> Result<Option<Seen>, ReadError> {
+        let last = runs.and_then(|r| r.newest_success.as_ref()).map(|run| &run.run_id);
+        if let (Some(last), Some((run_id, seen))) = (last, self.newest.get(path))
+            && last == run_id
+        {
+            return Ok(Some(seen.clone()));
+        }
+        let history = self.state.release_history(export).await.map_err(ReadError::State)?;
+        let Some(head) = history.iter().max_by_key(|head| (head.target_date, head.as_of)) else { return Ok(None) };
+        let Some(release) = self.state.release(export, head).await.map_err(ReadError::State)? else { return Ok(None) };
+        let seen = Seen { data_date: release.data_date, verified_at: release.as_of, run_id: release.run_id };
+        if let Some(last) = last {
+            self.newest.insert(path.to_owned(), (last.clone(), seen.clone()));
         }
         Ok(Some(seen))
     }

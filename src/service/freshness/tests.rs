@@ -198,6 +198,23 @@ async fn an_export_without_fixed_paths_promises_the_dated_one() {
 }
 
 #[tokio::test]
+async fn a_fan_out_alone_is_judged_by_its_newest_release() {
+    let mut project = project(MORNING, BY);
+    let file = &mut project.exports[0].documents[0].files[0];
+    file.aliases.clear();
+    file.path.value = "e/{{ key }}.json".into();
+    let stage = Stage::new();
+    let rows = stage.rows(&project, "2025-12-12T10:30:00Z").await;
+    assert_eq!((rows[0].path.as_str(), rows[0].state), ("v1/e/{key}.json", Condition::Missing));
+    stage.publish("r1", "2025-12-11", "2025-12-12T10:00:00Z", Some("2025-12-11")).await;
+    // A backfill of an older day is committed later, and is not the newest.
+    stage.publish("r2", "2025-12-01", "2025-12-12T10:10:00Z", Some("2025-12-01")).await;
+    let rows = stage.rows(&project, "2025-12-12T10:30:00Z").await;
+    assert_eq!((rows[0].state, rows[0].run_id.as_deref()), (Condition::Fresh, Some("r1")));
+    assert_eq!(stage.rows(&project, "2025-12-13T10:30:00Z").await[0].state, Condition::Stale);
+}
+
+#[tokio::test]
 async fn what_was_seen_is_remembered_until_the_object_changes() {
     let (stage, project) = (Stage::new(), project(MORNING, BY));
     stage.publish("r1", "2025-12-11", "2025-12-12T10:00:00Z", Some("2025-12-11")).await;
