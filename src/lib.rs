@@ -10,7 +10,7 @@
 //!
 //! Imports go one way: `model` and `diagnostics` know nobody; `config`, `sql`, `shape`, `document` are pure; `ports` says what
 //! the outside must do, `adapters` do it, `state` and `engine` use the ports, `service` has
-//! the loops that turn messages and clock ticks into requests, `cli` joins everything.
+//! the loops that turn messages and clock ticks into requests, `telemetry` says what happens there, `cli` joins everything.
 
 pub mod adapters;
 pub mod cli;
@@ -24,3 +24,4 @@ pub mod service;
 pub mod shape;
 pub mod sql;
 pub mod state;
+pub mod telemetry;

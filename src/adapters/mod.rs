@@ -6,6 +6,7 @@ pub mod faulty;
 pub mod memory;
 pub mod memory_bus;
 pub mod sqlite_bus;
+pub mod webhook;
 
 /// Hex SHA-256 of some bytes.
 pub(crate) fn hex_sha256(bytes: &[u8]) -> String {

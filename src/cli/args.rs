@@ -191,6 +191,12 @@ the service's subscriptions counts as a delivery.")]
   phase6 query 'SELECT @day AS d' --param day=DATE:2025-12-12 --format json
   phase6 query --jsonl < statements.jsonl")]
     Query(QueryArgs),
+    /// Show which documents keep their freshness promises, judged by the clock; exit with 1 if one does not
+    #[command(after_help = "Examples:
+  phase6 fresh
+  phase6 fresh --quiet                # only what is stale or missing
+  phase6 fresh --format json --now 2025-12-12T18:30:00Z")]
+    Fresh,
     /// List the exports, their paths and the tables that they read
     List,
     /// Say what is configured and what can be reached
@@ -256,6 +262,9 @@ pub struct ServeArgs {
     /// How long work under way may take to finish after SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = crate::config::forms::duration)]
     pub grace: std::time::Duration,
+    /// How the log is written, on standard error
+    #[arg(long, value_enum, default_value_t = crate::telemetry::LogFormat::Auto)]
+    pub log_format: crate::telemetry::LogFormat,
 }
 
 #[derive(Debug, Args)]

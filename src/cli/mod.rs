@@ -8,9 +8,11 @@ mod dead_letter;
 pub mod doctor;
 pub mod exit;
 mod explain;
+pub mod fresh;
 mod gate;
 pub mod history;
 pub mod list;
+pub mod monitoring;
 pub mod output;
 pub mod preview;
 pub mod progress;
@@ -69,6 +71,7 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::Render(args) => render::run(global, args),
         Command::Preview(args) => preview::run(global, args),
         Command::Query(args) => query::run(global, args),
+        Command::Fresh => fresh::run(global),
         Command::List => list_exports(global),
         Command::Doctor => doctor::run(global),
         Command::Schema(args) => schema(global, args),

@@ -3,11 +3,13 @@
 use super::args::{Global, ServeArgs};
 use super::context;
 use super::exit::Exit;
+use super::monitoring::{self, Watch};
 use crate::ports::cancel::Cancel;
 use crate::ports::clock::SystemClock;
 use crate::service::server::Server;
 use crate::service::settings::Settings;
 use crate::service::{Live, Service, Setup};
+use crate::telemetry::{LoopFailed, Reloaded, Severity, Started, Stopped, Telemetry};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -39,6 +41,7 @@ fn setup(global: &Global, args: &ServeArgs) -> Result<(Setup, crate::engine::exp
 
 async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
     let (setup, engine) = setup(global, args)?;
+    let telemetry = monitoring::telemetry(args.log_format, global.quiet);
     let bus = context::bus(&setup.project, global, Arc::new(SystemClock))?;
     let root = setup.project.root.clone();
     let service = Service {
@@ -50,39 +53,63 @@ async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
         drain: Cancel::default(),
     };
     let (stop, shutdown) = watch::channel(false);
-    let mut server =
-        Server::start(service.clone(), shutdown).await.map_err(|error| context::fail(Exit::Unavailable, error))?;
-    eprintln!("phase6: serving target `{}`", service.live.now().target);
+    let mut server = Server::start(service.clone(), shutdown.clone())
+        .await
+        .map_err(|error| context::fail(Exit::Unavailable, error))?;
+    let mut watch = Watch::start(&engine, service.bus.clone(), &telemetry, &service.name, shutdown.clone());
+    started(&telemetry, &service.live.now());
     let mut signals = Signals::new()?;
     let mut watched = Watched::new(root);
     loop {
         match signals.next(&mut watched).await {
             Wish::Stop => break,
-            Wish::Reload => reload(global, args, &service, &mut server).await,
+            Wish::Reload => {
+                if let Some(engine) = reload(global, args, &service, &mut server, &telemetry).await {
+                    watch = Watch::start(&engine, service.bus.clone(), &telemetry, &service.name, shutdown.clone());
+                }
+            }
         }
     }
-    eprintln!("phase6: finishing what is under way");
+    telemetry.log(Severity::Notice, "finishing what is under way", &[]);
     let _ = stop.send(true);
+    drop(watch);
     let finished = tokio::select! {
         finished = server.finish(args.grace) => finished,
         () = signals.stop() => false,
     };
-    eprintln!("phase6: stopped{}", if finished { "" } else { "; what was not finished comes again" });
+    let reason = if finished { "by a signal" } else { "by a signal; what was not finished comes again" };
+    telemetry.emit(&Stopped { reason, finished, failed: false });
     Ok(Exit::Ok)
 }
 
 /// Takes a valid new configuration; a bad one changes nothing.
-async fn reload(global: &Global, args: &ServeArgs, service: &Service, server: &mut Server) {
-    match setup(global, args) {
-        Ok((setup, _)) => {
-            service.live.replace(setup);
-            match server.follow().await {
-                Ok(()) => eprintln!("phase6: the configuration was reloaded"),
-                Err(error) => eprintln!("phase6: the configuration was reloaded, but: {error}"),
-            }
-        }
-        Err(_) => eprintln!("phase6: the new configuration is bad: the old one stays in force"),
+async fn reload(
+    global: &Global,
+    args: &ServeArgs,
+    service: &Service,
+    server: &mut Server,
+    telemetry: &Telemetry,
+) -> Option<crate::engine::export::Engine> {
+    let Ok((setup, engine)) = setup(global, args) else {
+        telemetry.emit(&Reloaded { refused: Some("see the findings above") });
+        return None;
+    };
+    service.live.replace(setup);
+    telemetry.emit(&Reloaded { refused: None });
+    if let Err(error) = server.follow().await {
+        telemetry.emit(&LoopFailed { name: "server", reason: &error.to_string() });
     }
+    Some(engine)
+}
+
+fn started(telemetry: &Telemetry, setup: &Setup) {
+    telemetry.emit(&Started {
+        target: &setup.target,
+        exports: setup.project.exports.len(),
+        jobs: setup.project.jobs.len(),
+        triggers: setup.gates.len(),
+        listen: None,
+    });
 }
 
 fn hostname() -> String {

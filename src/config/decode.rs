@@ -99,7 +99,10 @@ pub fn publishing(node: &Node, env: Env<'_>, project: &mut Project, findings: &m
         project.jobs.extend(job(node));
     }
     project.triggers = items(node.get("triggers")).to_vec();
-    project.alerts = items(node.get("alerts")).to_vec();
+    for node in items(node.get("alerts")) {
+        findings.extend(super::lint::monitoring::receivers(node));
+        project.alerts.extend(super::monitoring::alert(node));
+    }
 }
 
 fn target(name: &Spanned<String>, node: &Node, env: Env<'_>, findings: &mut Vec<Diagnostic>) -> Option<Target> {
@@ -271,7 +274,7 @@ pub fn export(node: &Node, file: &Path, sql: ReadSql<'_>, findings: &mut Vec<Dia
         documents,
         on_empty: on_empty(node.get("on_empty")),
         timeout: text(node, "timeout").and_then(|t| forms::duration(&t).ok()),
-        freshness: node.get("freshness").cloned(),
+        freshness: node.get("freshness").map(super::monitoring::freshness),
         ready: items(node.get("ready")).iter().filter_map(ready).collect(),
         tests: items(node.get("tests")).to_vec(),
         name,

@@ -14,6 +14,12 @@ pub static CLOCK: Form = Form {
     pattern: "^([01][0-9]|2[0-3]):[0-5][0-9]$",
     check: |t| clock(t).map(drop),
 };
+pub static DUE: Form = Form {
+    name: "a time of day and a zone",
+    example: "13:30 America/New_York",
+    pattern: "^([01][0-9]|2[0-3]):[0-5][0-9] +[A-Za-z0-9_+/-]+$",
+    check: |t| super::monitoring::due_time(t).map(drop),
+};
 pub static ZONE: Form =
     Form { name: "a time zone", example: "America/New_York", pattern: "^[A-Za-z0-9_+/-]+$", check: zone };
 pub static SCHEDULE: Form =

@@ -1,19 +1,20 @@
 //! What `phase6_publishing.yaml` and `exports/*.yaml` may hold.
 
-use super::forms::{CLOCK, DURATION, IDENTIFIER, NAME, SCHEDULE, SIZE, ZONE};
+use super::forms::{CLOCK, DUE, DURATION, IDENTIFIER, NAME, SCHEDULE, SIZE, ZONE};
+use super::monitoring::AlertKind;
 use super::spec::{Field, Kind, Object};
 use Kind::{Any, Bool, Either, Int, List, Map, Number, OneOf, Text};
 
 /// An optional key.
 macro_rules! opt {
-    ($name:literal, $kind:expr, $doc:literal $(,)?) => {
+    ($name:literal, $kind:expr, $doc:expr $(,)?) => {
         Field { name: $name, kind: $kind, required: false, doc: $doc }
     };
 }
 
 /// A required key.
 macro_rules! req {
-    ($name:literal, $kind:expr, $doc:literal $(,)?) => {
+    ($name:literal, $kind:expr, $doc:expr $(,)?) => {
         Field { name: $name, kind: $kind, required: true, doc: $doc }
     };
 }
@@ -159,18 +160,28 @@ static ALERT: Object = Object {
     doc: "What operators are told.",
     fields: &[
         req!("name", Kind::Form(&NAME), "The alert's name"),
-        req!("when", OneOf(&["failure", "stale", "backlog", "missed_run"]), "What it watches"),
-        opt!("for", Kind::Form(&DURATION), "How long it has to last"),
-        opt!("above", Int, "The number above which it fires"),
+        req!("when", OneOf(AlertKind::WORDS), ALERT_WHEN),
+        opt!(
+            "for",
+            Kind::Form(&DURATION),
+            "How long it has to last; of a missed run, how late it may be (15m if absent)"
+        ),
+        opt!("above", Int, "The number above which it fires; 0 if absent"),
+        opt!("exports", TEXTS, "The exports that it looks at; all if absent"),
         req!("to", List(&Kind::Object(&RECEIVER)), "Who is told"),
     ],
 };
+
+const ALERT_WHEN: &str = "What it watches. failure: exports whose last run failed; stale: documents that break their \
+    `freshness`; backlog: waiting messages, of which the oldest has waited for `for`; missed_run: a job's slot after which \
+    an export of it has ended no run; dead_letter: messages that were set aside and wait for an operator";
 
 static RECEIVER: Object = Object {
     doc: "Who is told.",
     fields: &[
         req!("type", OneOf(&["log", "webhook", "topic"]), "How"),
         opt!("url", Text, "webhook: the address; `${NAME}` is taken from the environment"),
+        opt!("allow_private", Bool, "webhook: whether the address may be a private one; false if absent"),
         opt!("topic", Text, "topic: a name in `topics`"),
     ],
 };
@@ -303,12 +314,15 @@ static ALIAS: Object = Object {
     ],
 };
 
+const FRESH_BY: &str = "A time of each day and its zone. From then on the data has to be of the date for which a job that runs \
+    this export asked in its last slot up to that time (of several jobs the latest date); without a job, of that day itself";
+
 static FRESHNESS: Object = Object {
     doc: "How new the document has to be.",
     fields: &[
-        opt!("by", Text, "A time of day and a zone: `13:30 America/New_York`"),
-        opt!("within", Kind::Form(&DURATION), "The longest age"),
-        opt!("data_date", Text, "An expression: the date of the data"),
+        opt!("by", Kind::Form(&DUE), FRESH_BY),
+        opt!("within", Kind::Form(&DURATION), "The longest time since a document was last known to be right"),
+        opt!("data_date", Text, "An expression over the rows: the date of the data; the target date if absent"),
     ],
 };
 

@@ -9,6 +9,7 @@ pub mod hash;
 pub mod lint;
 pub mod load;
 pub mod model;
+pub mod monitoring;
 pub mod node;
 pub mod path;
 pub mod spec;
@@ -19,4 +20,5 @@ pub mod yaml;
 pub use load::{Loaded, load};
 
 pub use model::*;
+pub use monitoring::{Alert, AlertKind, DueTime, Freshness, Receiver};
 pub use node::{Node, NodeValue};

@@ -1,5 +1,6 @@
 //! What analysts and operators wrote, checked: inside, types cannot be wrong.
 
+use super::monitoring::{Alert, Freshness};
 use super::node::Node;
 use crate::diagnostics::{Span, Spanned};
 use crate::model::schedule::Schedule;
@@ -25,8 +26,7 @@ pub struct Project {
     pub topics: BTreeMap<String, String>,
     /// As written, checked for their keys; the service compiles them.
     pub triggers: Vec<Node>,
-    /// As written, checked for their keys; the service compiles them.
-    pub alerts: Vec<Node>,
+    pub alerts: Vec<Alert>,
     pub jobs: Vec<Job>,
     /// By name.
     pub exports: Vec<Export>,
@@ -183,7 +183,7 @@ pub struct Export {
     pub documents: Vec<DocumentDecl>,
     pub on_empty: OnEmpty,
     pub timeout: Option<Duration>,
-    pub freshness: Option<Node>,
+    pub freshness: Option<Freshness>,
     pub ready: Vec<ReadyDecl>,
     pub tests: Vec<Node>,
 }

@@ -1,5 +1,6 @@
 //! One export's way: render, query, shape, check, publish. Runs on a blocking thread; ports are asked through the runtime.
 
+use super::data_date::data_date;
 use super::documents::{Made, Maker, Rejected};
 use super::facts::{facts, shape_values};
 use super::inputs::{self, Asking, QueryError, Started};
@@ -23,6 +24,7 @@ use crate::sql::template;
 use crate::state::State;
 use crate::state::quarantine::Rejection;
 use crate::state::releases::ReleasedOutcome;
+use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -156,6 +158,7 @@ pub fn empty_report(name: &str) -> ExportReport {
         status: Status::NotRun,
         reason: None,
         class: None,
+        empty: false,
         retry_after_ms: None,
         give_up_after_ms: None,
         findings: Vec::new(),
@@ -192,6 +195,7 @@ fn steps(
     let prepared = rows?;
     engine.go_on()?;
     let empty = is_empty(export, &prepared)?;
+    report.empty = empty;
     if empty && keeps(export, report)? {
         return Ok(());
     }
@@ -201,10 +205,11 @@ fn steps(
     count_rows(export, &prepared, report);
     // What was stopped was not rejected: nothing is set aside.
     engine.go_on()?;
-    let made = match made {
+    let mut made = match made {
         Ok(made) => made,
         Err(rejected) => return Err(reject(engine, request, export, rejected, handle)),
     };
+    made.data_date = data_date(export, &prepared, request.target_date)?;
     report.findings.extend(made.warnings.iter().cloned());
     report.bytes = made.bytes;
     let intent = Intent {
@@ -357,6 +362,7 @@ fn streams(export: &Export, shapes: &[CompiledShape], empties: &[Option<Compiled
     let guarded = document.guards.iter().any(|g| crate::document::guards::mentions_query(g, name));
     document.each.is_none()
         && !guarded
+        && !super::data_date::reads(export, name)
         && export.on_empty.when.is_none()
         && shapes[0].may_stream(table)
         && empties.iter().flatten().all(|e| !e.reads(table))
@@ -398,6 +404,7 @@ fn count_rows(export: &Export, prepared: &Prepared, report: &mut ExportReport) {
 
 /// Everything that will be published.
 struct MadeAll {
+    data_date: Option<Date>,
     artifacts: Vec<Artifact>,
     /// Fan-outs of which some keys got no document.
     incomplete: BTreeSet<String>,
@@ -415,7 +422,8 @@ fn make(
     empty: bool,
     handle: &Handle,
 ) -> Result<MadeAll, Rejected> {
-    let mut all = MadeAll { artifacts: Vec::new(), incomplete: BTreeSet::new(), warnings: Vec::new(), bytes: 0 };
+    let mut all =
+        MadeAll { data_date: None, artifacts: Vec::new(), incomplete: BTreeSet::new(), warnings: Vec::new(), bytes: 0 };
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
     let mut failed = BTreeMap::new();
     for number in 0..export.documents.len() {
@@ -482,7 +490,7 @@ fn publish(
     handle: &Handle,
     report: &mut ExportReport,
 ) -> Result<(), Failure> {
-    let MadeAll { artifacts, incomplete, .. } = made;
+    let MadeAll { artifacts, incomplete, data_date, .. } = made;
     if artifacts.is_empty() {
         report.status = Status::KeptEmpty;
         report.reason = Some("no document is due: undated ones were left alone, or there was no key".to_owned());
@@ -496,7 +504,7 @@ fn publish(
         vanished,
         export: export.name.value.clone(),
         run_key: Some(request.run_key(name)),
-        data_date: Some(intent.target_date),
+        data_date,
         ..ReleaseInfo::default()
     };
     let published = handle.block_on(publish_release(

@@ -1,6 +1,7 @@
 //! The way of one request: `plan` (what, for which day), then for each export `export::run`: render, query, shape, check, publish.
 
 pub mod checks;
+pub mod data_date;
 pub mod defaults;
 pub mod documents;
 pub mod export;

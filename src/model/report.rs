@@ -79,6 +79,9 @@ pub struct ExportReport {
     /// Not ready: when waiting ends, counted from the cause's time, where the export says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub give_up_after_ms: Option<u64>,
+    /// Whether there was nothing to say for this date, whatever was done about it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub empty: bool,
     /// Findings of the contract and the guards, warnings of optional queries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingReport>,

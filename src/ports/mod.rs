@@ -3,5 +3,6 @@
 pub mod bus;
 pub mod cancel;
 pub mod clock;
+pub mod notifier;
 pub mod store;
 pub mod warehouse;

@@ -7,11 +7,15 @@
 //!  POST /v1/runs ─────────────────────────┘
 //! ```
 
+pub mod alerts;
 pub mod consumer;
+pub mod freshness;
 pub mod gate;
 pub mod invariants;
+pub mod monitor;
 pub mod orchestrator;
 pub mod plan;
+pub mod previous_slot;
 pub mod retry;
 pub mod scheduler;
 pub mod server;

@@ -4,6 +4,8 @@
 //! ```text
 //! runs/<export>/<run>.json            one run, from its start to its outcome
 //! run-keys/<key>.json                 which run answered a cause (a redelivery finds it)
+//! last-runs/<export>.json             how its runs ended last
+//! alerts/<name>.json                  whether it fires, and whom it has still to tell
 //! releases/<export>/key-<key>.json    what a run published: path, generation, hash, counts
 //! releases/<export>/index.json        the releases in order, for history and guards
 //! claims/<name>.json                  who may work on something, and until when
@@ -17,11 +19,13 @@
 //! dead-letters/<id>.json              a message that cannot be worked; its body in dead-letter-bodies/<id>
 //! ```
 
+pub mod alerts;
 pub mod backfill;
 pub mod backups;
 pub mod claims;
 pub mod dead_letters;
 pub mod decisions;
+pub mod last_runs;
 pub mod quarantine;
 pub mod releases;
 pub mod requests;

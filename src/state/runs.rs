@@ -57,6 +57,7 @@ impl State {
     /// Writes the run's record, at its start and again at its end. A finished run also answers its key.
     pub async fn record_run(&self, run: &RunRecord) -> Result<(), StateError> {
         self.write(&run_path(&run.export, &run.run_id), run).await?;
+        self.note_end(run).await?;
         match &run.run_key {
             Some(key) if run.status.is_final() && run.status != RunStatus::Duplicate => {
                 let answer = RunKey { export: run.export.clone(), run_id: run.run_id.clone() };

@@ -14,7 +14,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ports", &["model"]),
     ("state", &["model", "ports"]),
     ("engine", &["model", "diagnostics", "config", "sql", "shape", "document", "ports", "state"]),
-    ("service", &["model", "diagnostics", "config", "shape", "document", "ports", "state", "engine"]),
+    ("service", &["model", "diagnostics", "config", "shape", "document", "ports", "state", "engine", "telemetry"]),
+    ("telemetry", &["model"]),
     ("adapters", &["model", "config", "sql", "ports"]),
     (
         "cli",
@@ -29,6 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "state",
             "engine",
             "service",
+            "telemetry",
             "adapters",
         ],
     ),

@@ -2,6 +2,7 @@
 
 pub mod documents;
 pub mod jobs;
+pub mod monitoring;
 pub mod owners;
 pub mod path_lock;
 pub mod paths;
@@ -22,6 +23,7 @@ pub fn all(project: &mut Project, sources: &mut Sources, analyse: Option<sql::An
     findings.extend(schemas::check(project, sources));
     findings.extend(jobs::check(project));
     findings.extend(references::check(project));
+    findings.extend(monitoring::check(project));
     findings.extend(path_lock::check(project, sources));
     findings.extend(project.exports.iter().flat_map(|e| super::example::examples(project, e).1));
     findings

@@ -1,9 +1,8 @@
 //! What keys name by text exists: topics, the queries of guards and readiness, and no two triggers or documents share a name.
 
 use super::with_nearest;
-use crate::config::decode::items;
-use crate::config::{Export, Node, Project};
-use crate::diagnostics::{Diagnostic, Spanned};
+use crate::config::{Export, Node, Project, Receiver};
+use crate::diagnostics::{Diagnostic, Span, Spanned};
 
 /// Checks the references.
 pub fn check(project: &Project) -> Vec<Diagnostic> {
@@ -12,8 +11,10 @@ pub fn check(project: &Project) -> Vec<Diagnostic> {
         findings.extend(topic(project, trigger.get("topic")));
         findings.extend(topic(project, trigger.get("publish").and_then(|p| p.get("topic"))));
     }
-    for to in project.alerts.iter().flat_map(|a| items(a.get("to"))) {
-        findings.extend(topic(project, to.get("topic")));
+    for to in project.alerts.iter().flat_map(|a| &a.to) {
+        if let Receiver::Topic { topic } = to {
+            findings.extend(topic_named(project, &topic.value, topic.span));
+        }
     }
     let names: Vec<&Node> = project.triggers.iter().filter_map(|t| t.get("name")).collect();
     for (i, name) in names.iter().enumerate() {
@@ -37,11 +38,14 @@ pub fn check(project: &Project) -> Vec<Diagnostic> {
 
 fn topic(project: &Project, node: Option<&Node>) -> Option<Diagnostic> {
     let node = node?;
-    let name = node.as_str()?;
+    topic_named(project, node.as_str()?, node.span)
+}
+
+fn topic_named(project: &Project, name: &str, span: Span) -> Option<Diagnostic> {
     if project.topics.contains_key(name) {
         return None;
     }
-    let found = Diagnostic::error("unknown-topic", format!("`topics` has no `{name}`"), node.span);
+    let found = Diagnostic::error("unknown-topic", format!("`topics` has no `{name}`"), span);
     Some(with_nearest(found, name, project.topics.keys().map(String::as_str)))
 }
 

@@ -183,6 +183,45 @@ fn topics_queries_and_names_lead_somewhere() {
     assert_eq!(codes(extra, &[("scores", SCORES)], &[LOCK]), ["unknown-topic", "duplicate-name"]);
 }
 
+#[test]
+fn promises_and_alerts_can_be_kept() {
+    let promised = format!("{SCORES}freshness: {{within: 26h}}\n");
+    let sound = "topics: {up: x}\nalerts:\n  - {name: a, when: stale, for: 5m, exports: [scores], to: [{type: log}, {type: topic, topic: up}, {type: webhook, url: 'https://h.example/${HOOK}'}, {type: webhook, url: 'http://localhost:9/x', allow_private: true}]}\n";
+    assert_eq!(codes(sound, &[("scores", &promised)], &[LOCK]), [""; 0]);
+    let wrong = "alerts:\n  - {name: a, when: stale, exports: [scoers], to: [{type: topic, topic: up}]}\n  - {name: a, when: missed_run, to: [{type: log}]}\n  - {name: b, when: backlog, exports: [scores], to: [{type: log}]}\n";
+    let found = codes(wrong, &[("scores", SCORES)], &[LOCK]);
+    for code in ["unknown-export", "unknown-topic", "duplicate-name", "useless-alert", "useless-key"] {
+        assert!(found.contains(&code), "{code}: {found:?}");
+    }
+    let text = format!("{SCORES}freshness: {{data_date: =target_date}}\n");
+    assert_eq!(codes("", &[("scores", &text)], &[LOCK]), ["missing-key"]);
+}
+
+#[test]
+fn receivers_are_whole_and_no_finding_repeats_an_address() {
+    let one = |to: &str| {
+        let extra = format!("alerts:\n  - {{name: a, when: failure, to: {to}}}\n");
+        let (_dir, loaded) = project(&extra, &[("scores", SCORES)], &[LOCK]);
+        assert!(loaded.findings.iter().all(|f| !format!("{f:?}").contains("s3cret")), "{:?}", loaded.findings);
+        loaded.findings.into_iter().map(|f| f.code).collect::<Vec<_>>()
+    };
+    assert_eq!(one("[]"), ["missing-key"]);
+    assert_eq!(one("[{type: webhook}]"), ["missing-key"]);
+    assert_eq!(one("[{type: topic}]"), ["missing-key"]);
+    assert_eq!(one("[{type: log, url: 'https://a/s3cret'}]"), ["useless-key"]);
+    for url in [
+        "http://a.example/s3cret",
+        "ftp://s3cret",
+        "https://a/${s3cret",
+        "https://u:s3cret@a/",
+        "https://a/${}/s3cret",
+        "http://localhost.a.example/s3cret",
+    ] {
+        assert_eq!(one(&format!("[{{type: webhook, url: '{url}'}}]")), ["bad-value"], "{url}");
+    }
+    assert_eq!(one("[{type: webhook, url: '${HOOK}'}]"), [""; 0]);
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
     /// Whatever happens to the bytes of good files, the answer is findings and never a panic.
