@@ -4,6 +4,7 @@ use super::node::Node;
 use crate::diagnostics::{Span, Spanned};
 use crate::model::{Field, Type, Value};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,10 +28,37 @@ pub struct Project {
     /// As written, checked for their keys; the service compiles them.
     pub alerts: Vec<Node>,
     pub jobs: Vec<Job>,
+    pub service: Service,
     /// By name.
     pub exports: Vec<Export>,
     /// Declared tables, by `dataset.table` in lower case.
     pub tables: BTreeMap<String, Table>,
+}
+
+/// The HTTP door of `phase6 serve`.
+#[derive(Debug, Clone)]
+pub struct Service {
+    pub listen: SocketAddr,
+    /// Who may push events; `None` leaves them to the token.
+    pub push: Option<Push>,
+    /// How long a stopping service finishes what it is at.
+    pub grace: Duration,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
+        Self { listen, push: None, grace: Duration::from_secs(25) }
+    }
+}
+
+/// Whose OIDC tokens the events door takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Push {
+    pub audience: String,
+    pub service_accounts: Vec<String>,
+    pub issuer: String,
+    pub keys_url: String,
 }
 
 /// When a day begins, for `today`, `yesterday` and friends.
