@@ -9,6 +9,7 @@
 
 pub mod consumer;
 pub mod gate;
+pub mod http;
 pub mod orchestrator;
 pub mod plan;
 pub mod retry;
