@@ -163,3 +163,12 @@ tests:
     );
     sandbox.run("test types").expect(0);
 }
+
+#[test]
+fn a_test_does_not_wait_for_upstream() {
+    let sandbox = one("{contains: {total: 1}}");
+    let board = sandbox.read("exports/board.yaml");
+    let ready = "ready: [{query: players, if: =ready.rows >= 50, else: fewer than 50 players}]\nshape:\n";
+    sandbox.write("exports/board.yaml", &board.replace("shape:\n", ready));
+    sandbox.run("test").expect(0);
+}

@@ -106,6 +106,20 @@ fn declared_select(connection: &Connection, path: &Path, table: &Table) -> Resul
     Ok(format!("SELECT {} FROM {reader}", columns.join(", ")))
 }
 
+/// What reads a declared table's file as text, and the columns that it has; a form that has types of its own is an error.
+pub fn text_reader(path: &Path, table: &Table) -> Result<(String, Vec<String>), WarehouseError> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("csv") => {
+            let header = csv_header(path)?;
+            Ok((csv_reader(path, &header), header))
+        }
+        Some("jsonl" | "json") => {
+            Ok((reader(path, Some(table)), table.fields.iter().map(|f| f.name.clone()).collect()))
+        }
+        _ => Err(WarehouseError::new(Kind::Data, format!("{} is no text", path.display()))),
+    }
+}
+
 /// The names in a CSV file's first line.
 fn csv_header(path: &Path) -> Result<Vec<String>, WarehouseError> {
     use std::io::BufRead;

@@ -1,5 +1,6 @@
 //! The embedded warehouse: GoogleSQL lowered to DuckDB, over a folder of files.
 
+mod blame;
 pub mod files;
 pub mod functions;
 #[cfg(test)]
@@ -76,6 +77,12 @@ impl DuckDb {
         Ok(())
     }
 
+    /// What can tell which file made a statement fail.
+    fn witness(&self, tables: &[String]) -> Result<blame::Witness, WarehouseError> {
+        let file = |name: &String| Some((self.file(name).ok()?, self.tables.get(&name.to_lowercase()).cloned()));
+        Ok(blame::Witness { database: self.database()?.clone(), files: tables.iter().filter_map(file).collect() })
+    }
+
     /// Starts a statement in DuckDB's own SQL. `fields` are the GoogleSQL names and types of its columns; where they are not
     /// known, DuckDB's are taken.
     pub fn start(
@@ -90,7 +97,8 @@ impl DuckDb {
         let bell = connection.interrupt();
         let on_cancel = cancel.on_cancel(move || bell.ring());
         self.ensure_views(&connection, tables)?;
-        let mut rows = begin(&connection, sql, params, cancel)?;
+        let witness = self.witness(tables)?;
+        let mut rows = begin(&connection, sql, params, cancel).map_err(|error| witness.explain(error))?;
         let columns = rows.columns();
         let fields = match fields {
             Some(fields) if fields.len() == columns.len() => fields,
@@ -111,7 +119,16 @@ impl DuckDb {
         };
         let types = columns.into_iter().map(|(_, ty)| ty).collect();
         let (fields, cancel) = (fields.into(), cancel.clone());
-        Ok(DuckRows { rows, finished: false, types, fields, cancel, _on_cancel: on_cancel, _connection: connection })
+        Ok(DuckRows {
+            rows,
+            finished: false,
+            types,
+            fields,
+            witness,
+            cancel,
+            _on_cancel: on_cancel,
+            _connection: connection,
+        })
     }
 }
 
@@ -150,6 +167,7 @@ pub struct DuckRows {
     finished: bool,
     types: Vec<raw::LogicalType>,
     fields: Arc<[Field]>,
+    witness: blame::Witness,
     cancel: Cancel,
     _on_cancel: OnCancel,
     _connection: raw::Connection,
@@ -167,7 +185,7 @@ impl RowStream for DuckRows {
         if self.cancel.is_cancelled() {
             return Err(raw::cancelled());
         }
-        while let Some(chunk) = self.rows.fetch()? {
+        while let Some(chunk) = self.rows.fetch().map_err(|error| self.witness.explain(error))? {
             if chunk.rows() > 0 {
                 let columns = vectors::columns(&chunk, &self.fields, &self.types)?;
                 return Ok(Some(Batch { fields: self.fields.clone(), columns, len: chunk.rows() }));
