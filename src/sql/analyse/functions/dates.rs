@@ -121,11 +121,12 @@ impl Analyser<'_> {
             }
             ("BUCKET", [x, interval, origin @ ..]) if origin.len() <= 1 => {
                 let x = self.expr(x)?;
-                let ty = if matches!(x.ty, Type::DateTime | Type::Timestamp) && ty == Type::Date {
-                    x.ty.clone()
-                } else {
-                    ty
-                };
+                let ty =
+                    if matches!(x.ty, Type::DateTime | Type::Timestamp) && matches!(ty, Type::Date | Type::DateTime) {
+                        x.ty.clone()
+                    } else {
+                        ty
+                    };
                 let x = self.coerce(x, &ty)?;
                 let ExprKind::Interval { value, from, to: None } = &interval.kind else {
                     return Err(SqlError::unsupported("this interval", &interval.at));
@@ -140,14 +141,14 @@ impl Analyser<'_> {
                     return Err(SqlError::unsupported("this interval", &interval.at));
                 };
                 let micros = (n * size as f64).round() as i64;
-                if micros <= 0 || n.fract() != 0.0 || (ty == Type::Date && TIME_PARTS.contains(&unit.as_str())) {
+                let months = matches!(unit.as_str(), "MONTH" | "QUARTER" | "YEAR");
+                if micros <= 0
+                    || months && n.fract() != 0.0
+                    || (ty == Type::Date && TIME_PARTS.contains(&unit.as_str()))
+                {
                     return Err(SqlError::unsupported("this interval", &interval.at));
                 }
-                let bucket = if matches!(unit.as_str(), "MONTH" | "QUARTER" | "YEAR") {
-                    "gs_dt_bucket_months"
-                } else {
-                    "gs_dt_bucket"
-                };
+                let bucket = if months { "gs_dt_bucket_months" } else { "gs_dt_bucket" };
                 let origin = match origin {
                     [o] => {
                         let o = self.expr(o)?;
