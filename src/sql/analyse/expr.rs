@@ -117,6 +117,9 @@ impl Analyser<'_> {
             let help = crate::diagnostics::nearest(name, known).map(|n| format!("did you mean `@{n}`?"));
             return Err(SqlError::invalid(format!("unknown parameter `@{name}`"), at).help(help));
         };
+        if super::typed::nests_big(&ty) {
+            return Err(SqlError::unsupported(format!("a parameter of type {ty}"), at));
+        }
         if !self.used.contains(&name) {
             self.used.push(name.clone());
         }

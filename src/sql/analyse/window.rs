@@ -89,6 +89,9 @@ impl Analyser<'_> {
                 parts.insert(0, x.strict_sql());
                 done(format!("{}({}{nulls}){over}", name.to_ascii_lowercase(), parts.join(", ")), x.ty)
             }
+            ("PERCENTILE_CONT" | "PERCENTILE_DISC", _) if ordered || spec.frame.is_some() => {
+                Err(SqlError::invalid(format!("{name} takes no ORDER BY and no frame"), at))
+            }
             ("PERCENTILE_CONT" | "PERCENTILE_DISC", [x, p]) => self.percentile(call, x, p, &over, at),
             _ => Err(SqlError::unsupported(format!("the window function {name}"), at)),
         }
