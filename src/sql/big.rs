@@ -8,6 +8,9 @@ use num_bigint::{BigInt, Sign};
 /// Digits after the point.
 const SCALE: u32 = 38;
 
+/// The longest text that is read: a FLOAT64 has 1074 digits after the point.
+const LONGEST: usize = 4096;
+
 /// 10^38: one unit.
 pub fn one() -> BigInt {
     BigInt::from(10u8).pow(SCALE)
@@ -71,6 +74,9 @@ fn unit(digits: i64) -> Option<BigInt> {
 /// The number of a text; digits beyond 38 after the point are rounded half away from zero.
 pub fn parse(text: &str) -> Option<BigInt> {
     let text = text.trim();
+    if text.len() > LONGEST {
+        return None;
+    }
     let negative = text.starts_with('-');
     let body = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (mantissa, exponent) = match body.split_once(['e', 'E']) {

@@ -201,7 +201,7 @@ fn deep(before: &str, core: &str, after: &str, n: usize) -> String {
 
 #[test]
 fn depth_is_answered() {
-    for n in [10, 50, 150, 5_000] {
+    for n in [20, 150, 3_900] {
         for (before, core, after) in [
             ("(", "1", ")"),
             ("(", "SELECT 1", ")"),

@@ -157,7 +157,9 @@ fn time_part(text: &mut &str) -> Option<i64> {
             return None;
         }
     }
-    (hour < 24 && minute < 60 && second < 60).then_some((hour * 3600 + minute * 60 + second) * 1_000_000 + micros)
+    // A leap second is the next minute's first, without its fraction.
+    let micros = if second == 60 { 0 } else { micros };
+    (hour < 24 && minute < 60 && second <= 60).then_some((hour * 3600 + minute * 60 + second) * 1_000_000 + micros)
 }
 
 pub fn parse_date(text: &str) -> Option<i32> {
@@ -169,7 +171,7 @@ pub fn parse_date(text: &str) -> Option<i32> {
 pub fn parse_time(text: &str) -> Option<i64> {
     let mut rest = text.trim();
     let micros = time_part(&mut rest)?;
-    rest.is_empty().then_some(micros)
+    rest.is_empty().then_some(micros.rem_euclid(DAY))
 }
 
 /// `Y-M-D[( |T)H:M:S[.F]]`.
@@ -185,7 +187,7 @@ fn datetime_part(rest: &mut &str) -> Option<i64> {
     let separated = eat(&mut after, ' ').or_else(|| eat(&mut after, 'T')).or_else(|| eat(&mut after, 't'));
     if separated.is_some() && after.starts_with(|c: char| c.is_ascii_digit()) {
         *rest = after;
-        return Some(day * DAY + time_part(rest)?);
+        return checked_micros(day * DAY + time_part(rest)?);
     }
     Some(day * DAY)
 }

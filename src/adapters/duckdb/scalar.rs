@@ -188,11 +188,13 @@ unsafe fn run_rows(
         let mut last: Option<Out> = None;
         for row in 0..rows {
             // A list over a whole partition comes again in each of its rows: it is computed once.
-            if lists && row > 0 && vectors.iter().all(|v| v.same(row - 1, row)) {
-                if let Some(out) = last.clone() {
-                    let _ = writer.put(row, out);
-                    continue;
-                }
+            if lists
+                && row > 0
+                && vectors.iter().all(|v| v.same(row - 1, row))
+                && let Some(out) = last.clone()
+                && writer.put(row, out).is_ok()
+            {
+                continue;
             }
             args.clear();
             args.extend(vectors.iter().map(|v| v.get(row)));

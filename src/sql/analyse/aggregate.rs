@@ -115,7 +115,7 @@ impl Analyser<'_> {
         }
         if let Some((max, key)) = &call.having {
             let key = self.expr(key)?;
-            return self.having(call, args, *max, key, at);
+            return self.having(call, args, &frame, *max, key, at);
         }
         if call.ignore_nulls == Some(true) && call.name != "ARRAY_AGG" && call.name != "ANY_VALUE" {
             return Err(SqlError::unsupported(format!("IGNORE NULLS in {}", call.name), at));
@@ -216,13 +216,8 @@ impl Analyser<'_> {
                 format!("CASE WHEN isinf({sum}) AND NOT {infinite} THEN {overflow} ELSE {sum} END")
             }
             Type::Numeric => {
-                // DuckDB's sum of DECIMAL(38, 9) wraps around: the sum of the floats tells.
-                let size = frame.agg("sum", &format!("CAST({} AS DOUBLE)", x.sql));
-                let sum = frame.agg("sum", &x.sql);
-                let overflow = super::typed::fail("numeric overflow", &Type::Numeric);
-                format!(
-                    "CASE WHEN abs({size}) >= 9.99999999999999e28 THEN {overflow} ELSE CAST({sum} AS DECIMAL(38,9)) END"
-                )
+                let (sum, size) = numeric_sum(&x, frame);
+                format!("gs_num_sum({sum}, {size})")
             }
             Type::BigNumeric => format!("gs_big_sum({})", frame.agg("list", &x.sql)),
             ref ty => return Err(SqlError::unsupported(format!("SUM of {ty}"), at)),
@@ -234,9 +229,8 @@ impl Analyser<'_> {
         match x.ty {
             Type::Int64 | Type::Float64 => Ok(Typed::new(frame.agg("avg", &x.sql), Type::Float64).at(at)),
             Type::Numeric => {
-                let sum = self.sum(x.clone(), frame, at)?;
-                let count = frame.agg("count", &x.sql);
-                let sql = format!("gs_num_div({}, CAST(nullif({count}, 0) AS DECIMAL(38,9)))", sum.sql);
+                let (sum, size) = numeric_sum(&x, frame);
+                let sql = format!("gs_num_avg({sum}, {size}, {})", frame.agg("count", &x.sql));
                 Ok(Typed::new(sql, Type::Numeric).at(at))
             }
             Type::BigNumeric => {
@@ -335,15 +329,40 @@ impl Analyser<'_> {
     }
 
     /// `f(x HAVING MAX y)`: the rows whose `y` is the greatest are gathered, then `f` is computed over them.
-    fn having(&mut self, call: &Call, args: Vec<Typed>, max: bool, key: Typed, at: &Range<usize>) -> Res<Typed> {
+    fn having(
+        &mut self,
+        call: &Call,
+        args: Vec<Typed>,
+        outer: &Frame,
+        max: bool,
+        key: Typed,
+        at: &Range<usize>,
+    ) -> Res<Typed> {
         if !super::order::orderable(&key.ty) {
             return Err(SqlError::invalid(format!("HAVING MAX of a {}", key.ty), at));
         }
-        if !call.order_by.is_empty() || call.limit.is_some() || args.len() != 1 {
-            return Err(SqlError::unsupported("HAVING MAX with other clauses", at));
+        if call.distinct && !outer.order.is_empty() {
+            return Err(SqlError::unsupported("ORDER BY in this DISTINCT aggregate", at));
         }
-        let x = args[0].clone().strict();
-        let row = format!("struct_pack(x := {}, y := {})", x.sql, key.sql);
+        // What the aggregate reads, by names of its own.
+        let mut fields = vec![format!("y := {}", key.sql)];
+        let mut inner = Vec::new();
+        for (i, arg) in args.into_iter().map(Typed::strict).enumerate() {
+            if arg.is_literal() {
+                inner.push(arg);
+                continue;
+            }
+            fields.push(format!("x{i} := {}", arg.sql));
+            inner.push(Typed::new(format!("gs_h.x{i}"), arg.ty).at(at));
+        }
+        let mut frame = Frame { distinct: call.distinct, ..Frame::default() };
+        for (i, order) in outer.order.iter().enumerate() {
+            fields.push(format!("o{i} := {}", order.sql));
+            frame.order.push(Key { sql: format!("gs_h.o{i}"), direction: order.direction.clone() });
+        }
+        let names: Vec<String> =
+            fields.iter().filter_map(|f| f.split_once(" :=")).map(|(n, _)| format!("gs_r.r.{n} AS {n}")).collect();
+        let row = format!("struct_pack({})", fields.join(", "));
         let list = format!("list({row}) FILTER (WHERE ({}) IS NOT NULL)", key.sql);
         let best = if key.ty == Type::Float64 {
             // A NaN equals nothing: with one among the keys no row is picked.
@@ -352,18 +371,23 @@ impl Analyser<'_> {
         } else {
             format!("{}({})", if max { "max" } else { "min" }, key.sql)
         };
-        let inner = Typed::new("gs_h.x", x.ty.clone()).at(at);
         let plain = Call { having: None, ..call.clone() };
-        let frame = Frame { distinct: call.distinct, ..Frame::default() };
         if call.ignore_nulls == Some(true) && call.name != "ARRAY_AGG" {
             return Err(SqlError::unsupported(format!("IGNORE NULLS in {}", call.name), at));
         }
-        let out = self.aggregate_of(&plain, vec![inner], &frame, at)?;
+        let out = self.aggregate_of(&plain, inner, &frame, at)?;
         let sql = format!(
-            "(SELECT {} FROM (SELECT gs_r.r.x AS x FROM (SELECT unnest(gs_l.l) AS r, gs_l.b AS b FROM (SELECT {list} AS l, {best} AS b) AS gs_l) AS gs_r \
+            "(SELECT {} FROM (SELECT {} FROM (SELECT unnest(gs_l.l) AS r, gs_l.b AS b FROM (SELECT {list} AS l, {best} AS b) AS gs_l) AS gs_r \
              WHERE gs_r.r.y = gs_r.b) AS gs_h)",
-            out.sql
+            out.sql,
+            names.join(", ")
         );
         Ok(Typed { sql, ..out })
     }
+}
+
+/// The sum, and the sum of the floats: DuckDB's sum of DECIMAL(38, 9) wraps around, the floats tell whether it did.
+fn numeric_sum(x: &Typed, frame: &Frame) -> (String, String) {
+    let size = frame.agg("sum", &format!("CAST({} AS DOUBLE)", x.sql));
+    (format!("CAST({} AS DECIMAL(38,9))", frame.agg("sum", &x.sql)), size)
 }

@@ -16,6 +16,11 @@ fn lit(sql: impl Into<String>, ty: Type, value: Lit, at: &Range<usize>) -> Typed
     out
 }
 
+/// NULL without a type of its own.
+pub(super) fn null_literal(at: &Range<usize>) -> Typed {
+    lit(null_of(&Type::Int64), Type::Int64, Lit::Null, at)
+}
+
 impl Analyser<'_> {
     pub(super) fn expr(&mut self, expr: &Expr) -> Res<Typed> {
         let out = self.expr_of(expr)?;
@@ -26,7 +31,7 @@ impl Analyser<'_> {
     fn expr_of(&mut self, expr: &Expr) -> Res<Typed> {
         let at = &expr.at;
         match &expr.kind {
-            ExprKind::Null => Ok(lit(null_of(&Type::Int64), Type::Int64, Lit::Null, at)),
+            ExprKind::Null => Ok(null_literal(at)),
             ExprKind::Bool(value) => Ok(lit(value.to_string(), Type::Bool, Lit::No, at)),
             ExprKind::Int(digits) => {
                 let value: i64 = digits.parse().map_err(|_| SqlError::invalid(format!("{digits} is no INT64"), at))?;
@@ -112,6 +117,9 @@ impl Analyser<'_> {
             let help = crate::diagnostics::nearest(name, known).map(|n| format!("did you mean `@{n}`?"));
             return Err(SqlError::invalid(format!("unknown parameter `@{name}`"), at).help(help));
         };
+        if super::typed::nests_big(&ty) {
+            return Err(SqlError::unsupported(format!("a parameter of type {ty}"), at));
+        }
         if !self.used.contains(&name) {
             self.used.push(name.clone());
         }

@@ -84,6 +84,9 @@ impl Analyser<'_> {
         if !self.tables.iter().any(|t| t.eq_ignore_ascii_case(&info.name)) {
             self.tables.push(info.name.clone());
         }
+        if let Some(f) = info.fields.iter().find(|f| super::typed::nests_big(&f.ty)) {
+            return Err(SqlError::unsupported(format!("the column `{}` of type {}", f.name, f.ty), at));
+        }
         let t = self.fresh("t");
         let cols: Vec<Col> = info
             .fields

@@ -65,7 +65,7 @@ struct Bound {
 }
 
 /// The stack for one statement: its tree is walked by functions that call themselves, as deep as the parser lets it be.
-const STACK: usize = 256 << 20;
+const STACK: usize = 128 << 20;
 
 /// The longest text of one expression, and of all that were made on the way, in bytes. An expression that stands several times in
 /// the text of another would else double at every level.

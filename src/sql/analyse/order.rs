@@ -77,7 +77,7 @@ impl Analyser<'_> {
             ExprKind::Cast { .. } => {
                 let ExprKind::Cast { expr: inner, .. } = &expr.kind else { unreachable!() };
                 match &inner.kind {
-                    ExprKind::Int(_) => self.count_of(inner),
+                    ExprKind::Int(_) | ExprKind::Cast { .. } | ExprKind::Param(_) => self.count_of(inner),
                     _ => Err(SqlError::unsupported("this count", &expr.at)),
                 }
             }

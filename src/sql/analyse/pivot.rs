@@ -6,7 +6,7 @@ use super::scope::{Col, has};
 use super::typed::{Lit, Typed, text};
 use super::{Analyser, Res};
 use crate::model::Type;
-use crate::sql::ast::{Expr, ExprKind, Ident, Pivot, TableExpr, Unpivot};
+use crate::sql::ast::{Expr, ExprKind, Ident, InSet, Pivot, TableExpr, Unpivot};
 use crate::sql::error::SqlError;
 use std::ops::Range;
 
@@ -38,6 +38,9 @@ impl Analyser<'_> {
         let mut used = Vec::new();
         names_in(&pivot.input, &mut used);
         pivot.aggregates.iter().for_each(|(e, _)| names_in(e, &mut used));
+        if has(&used, A_QUERY) {
+            return Err(SqlError::unsupported("a subquery in PIVOT", at));
+        }
         let groups: Vec<Col> = from.scope.star().into_iter().filter(|c| !has(&used, &c.name)).collect();
         for col in &groups {
             if !super::order::groupable(&col.expr.ty) {
@@ -60,7 +63,6 @@ impl Analyser<'_> {
                 };
                 if !super::aggregate::is_aggregate(&call.name)
                     || call.having.is_some()
-                    || !call.order_by.is_empty()
                     || call.safe
                     || call.over.is_some()
                 {
@@ -70,7 +72,14 @@ impl Analyser<'_> {
                 for (_, arg) in &call.args {
                     args.push(self.expr(arg)?);
                 }
-                let frame = Frame { distinct: call.distinct, filter: vec![same.sql.clone()], ..Frame::default() };
+                let mut frame = Frame { distinct: call.distinct, filter: vec![same.sql.clone()], ..Frame::default() };
+                if call.distinct && !call.order_by.is_empty() {
+                    return Err(SqlError::unsupported("this aggregate in PIVOT", &aggregate.at));
+                }
+                for item in &call.order_by {
+                    let key = self.expr(&item.expr)?;
+                    frame.order.extend(super::order::keys(&key, item.desc, item.nulls_first)?);
+                }
                 let mut expr = self.aggregate_of(call, args, &frame, &aggregate.at)?;
                 expr.nullable = true;
                 let name = match aggregate_alias {
@@ -183,6 +192,9 @@ fn pivot_label(v: &Typed, at: &Range<usize>) -> Res<String> {
     }
 }
 
+/// Stands among the names for a query, whose names are not gathered.
+const A_QUERY: &str = "\0";
+
 /// The bare column names in an expression.
 fn names_in(expr: &Expr, out: &mut Vec<String>) {
     match &expr.kind {
@@ -195,6 +207,8 @@ fn names_in(expr: &Expr, out: &mut Vec<String>) {
         }
         ExprKind::Call(call) => {
             call.args.iter().for_each(|(_, e)| names_in(e, out));
+            call.order_by.iter().for_each(|o| names_in(&o.expr, out));
+            call.having.iter().for_each(|(_, e)| names_in(e, out));
         }
         ExprKind::Unary(_, e) | ExprKind::Is { expr: e, .. } => names_in(e, out),
         ExprKind::Binary(_, a, b) | ExprKind::Index(a, _, b) => {
@@ -213,6 +227,26 @@ fn names_in(expr: &Expr, out: &mut Vec<String>) {
         }
         ExprKind::Struct { items, .. } => items.iter().for_each(|(e, _)| names_in(e, out)),
         ExprKind::Array { items, .. } => items.iter().for_each(|e| names_in(e, out)),
-        _ => {}
+        ExprKind::DistinctFrom { left, right, .. } => [left, right].iter().for_each(|e| names_in(e, out)),
+        ExprKind::In { expr, set, .. } | ExprKind::Like { expr, patterns: set, .. } => {
+            names_in(expr, out);
+            match set {
+                InSet::List(items) => items.iter().for_each(|e| names_in(e, out)),
+                InSet::Unnest(e) => names_in(e, out),
+                InSet::Query(_) => out.push(A_QUERY.to_owned()),
+            }
+        }
+        ExprKind::Interval { value, .. } => names_in(value, out),
+        ExprKind::ArrayQuery(_) | ExprKind::Subquery(_) | ExprKind::Exists(_) | ExprKind::With { .. } => {
+            out.push(A_QUERY.to_owned());
+        }
+        ExprKind::Null
+        | ExprKind::Bool(_)
+        | ExprKind::Int(_)
+        | ExprKind::Float(_)
+        | ExprKind::Str(_)
+        | ExprKind::Bytes(_)
+        | ExprKind::Typed(..)
+        | ExprKind::Param(_) => {}
     }
 }

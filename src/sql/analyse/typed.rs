@@ -104,6 +104,17 @@ pub(crate) fn phys(ty: &Type) -> String {
     }
 }
 
+/// Whether BIGNUMERIC stands within an array or a struct: from outside it comes as text, which is turned into what `phys` says
+/// only where it stands alone.
+pub(crate) fn nests_big(ty: &Type) -> bool {
+    let within = |ty: &Type| *ty == Type::BigNumeric || nests_big(ty);
+    match ty {
+        Type::Array(item) => within(item),
+        Type::Struct(fields) => fields.iter().any(|f| within(&f.ty)),
+        _ => false,
+    }
+}
+
 /// The names that a struct's fields have in DuckDB, where every field needs its own.
 pub(crate) fn field_names(fields: &[StructField]) -> Vec<String> {
     let mut out: Vec<String> = Vec::with_capacity(fields.len());

@@ -89,6 +89,9 @@ impl Analyser<'_> {
                 parts.insert(0, x.strict_sql());
                 done(format!("{}({}{nulls}){over}", name.to_ascii_lowercase(), parts.join(", ")), x.ty)
             }
+            ("PERCENTILE_CONT" | "PERCENTILE_DISC", _) if ordered || spec.frame.is_some() => {
+                Err(SqlError::invalid(format!("{name} takes no ORDER BY and no frame"), at))
+            }
             ("PERCENTILE_CONT" | "PERCENTILE_DISC", [x, p]) => self.percentile(call, x, p, &over, at),
             _ => Err(SqlError::unsupported(format!("the window function {name}"), at)),
         }
@@ -153,11 +156,16 @@ impl Analyser<'_> {
                     // Room for key ± number beyond INT64.
                     Type::Int64 => order[0].sql = format!("CAST({} AS HUGEINT)", order[0].sql),
                     Type::Float64 => {
+                        order.remove(0);
                         let open = |b: &Bound| matches!(b, Bound::UnboundedPreceding | Bound::UnboundedFollowing);
                         if open(&f.start) || open(&f.end) {
-                            return Err(SqlError::unsupported("this RANGE over FLOAT64", &f.at));
+                            // NaN must stand below -inf: it takes its place, and -inf that of the least number.
+                            order[0].sql = format!(
+                                "CASE WHEN isnan({0}) THEN CAST('-inf' AS DOUBLE) WHEN {0} = CAST('-inf' AS DOUBLE) \
+                                 THEN CAST('-1.7976931348623157e308' AS DOUBLE) ELSE {0} END",
+                                order[0].sql
+                            );
                         }
-                        order.remove(0);
                     }
                     _ => return Err(SqlError::unsupported(format!("RANGE with a number over {ty}"), &f.at)),
                 }
@@ -182,32 +190,27 @@ impl Analyser<'_> {
     fn bound(&mut self, bound: &Bound, key: Option<&Type>) -> Res<String> {
         let mut value = |expr: &Expr| -> Res<String> {
             let t = self.expr(expr)?;
-            let negative = match &t.lit {
-                Lit::Int(i) => *i < 0,
-                Lit::Float(f) => f.starts_with('-'),
-                Lit::Param => false,
-                _ => !expr_is_cast(expr),
+            // Literals are known to be no less than 0 and not too large; everything else is looked at when it runs.
+            let plain = match &t.lit {
+                Lit::Int(i) => *i >= 0,
+                Lit::Float(f) => !f.starts_with('-') && f.parse::<f64>().is_ok_and(|f| f < 1e290),
+                _ => false,
             };
-            if negative {
-                return Err(SqlError::unsupported("this frame bound", &expr.at));
+            if t.sql.contains(".\"") {
+                return Err(SqlError::invalid("a frame bound must be a constant", &expr.at));
             }
-            let far = match &t.lit {
-                Lit::Float(f) => f.parse::<f64>().is_ok_and(|f| f >= 1e290),
-                Lit::Int(_) => false,
-                _ => key == Some(&Type::Float64),
+            let checked = |sql: String, ty: &Type| match (plain, ty) {
+                (true, _) => sql,
+                (_, Type::Float64) => format!("gs_bound_float({sql})"),
+                _ => format!("gs_bound_int({sql})"),
             };
-            if far {
-                return Err(SqlError::unsupported("this frame bound", &expr.at));
-            }
             Ok(match key {
-                Some(Type::Int64) => {
-                    if t.ty != Type::Int64 {
-                        return Err(SqlError::unsupported("this frame bound", &expr.at));
-                    }
-                    format!("CAST({} AS HUGEINT)", t.sql)
+                Some(Type::Float64) => checked(self.coerce(t, &Type::Float64)?.sql, &Type::Float64),
+                Some(Type::Int64) if t.ty == Type::Int64 => {
+                    format!("CAST({} AS HUGEINT)", checked(t.sql, &Type::Int64))
                 }
-                Some(ty) => self.coerce(t, ty)?.sql,
-                None if t.ty == Type::Int64 => t.sql,
+                None if t.ty == Type::Int64 => checked(t.sql, &Type::Int64),
+                Some(_) => return Err(SqlError::unsupported("this frame bound", &expr.at)),
                 None => return Err(SqlError::invalid("ROWS needs an INT64", &expr.at)),
             })
         };
@@ -219,10 +222,4 @@ impl Analyser<'_> {
             Bound::Following(expr) => format!("{} FOLLOWING", value(expr)?),
         })
     }
-}
-
-/// `CAST(1 AS INT64)`: a literal in a coat.
-fn expr_is_cast(expr: &Expr) -> bool {
-    use crate::sql::ast::ExprKind;
-    matches!(&expr.kind, ExprKind::Cast { expr, .. } if matches!(&expr.kind, ExprKind::Int(d) | ExprKind::Float(d) if !d.starts_with('-')))
 }

@@ -15,7 +15,7 @@ use std::ops::Range;
 const DEPTH: usize = 160;
 
 /// How many operators, joins and suffixes in a row a statement may have: each makes its tree one level deeper.
-const LINKS: usize = 10_000;
+const LINKS: usize = 4_000;
 
 /// Words that are no names unless quoted.
 const RESERVED: &[&str] = &[

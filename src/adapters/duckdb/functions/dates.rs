@@ -106,6 +106,40 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
             .map(Out::Micros)
             .ok_or_else(|| "the bucket is out of range".into())
     }),
+    // Buckets of months: their starts are the origin and whole steps from it.
+    strict("gs_dt_bucket_months", &[Phys::DateTime, Phys::I64, Phys::DateTime], Phys::DateTime, |a| {
+        let (x, n, origin) = (micros(a, 0), int(a, 1).max(1), micros(a, 2));
+        let start = |k: i64| {
+            let day = add_days(origin.div_euclid(DAY), k.checked_mul(n)?, "MONTH")?;
+            checked_micros(day.checked_mul(DAY)? + origin.rem_euclid(DAY))
+        };
+        let months = |micros: i64| {
+            let (year, month, _) = civil_of(micros.div_euclid(DAY) as i32);
+            year * 12 + month
+        };
+        let mut k = (months(x) - months(origin)).div_euclid(n);
+        if start(k).is_some_and(|s| s > x) {
+            k -= 1;
+        }
+        start(k).map(Out::Micros).ok_or_else(|| "the bucket is out of range".into())
+    }),
+    // From, to, step and part, as microseconds; each value is made from the one before.
+    strict("gs_generate_dt", &[Phys::DateTime, Phys::DateTime, Phys::I64, Phys::Str], Phys::I64List, |a| {
+        let (from, to, step) = (micros(a, 0), micros(a, 1), int(a, 2));
+        if step == 0 {
+            return Err("the step must not be zero".into());
+        }
+        let mut out = Vec::new();
+        let mut next = Some(from);
+        while let Some(at) = next.filter(|at| if step > 0 { *at <= to } else { *at >= to }) {
+            if out.len() >= 1_000_000 {
+                return Err("an array of more than a million elements".into());
+            }
+            out.push(Some(at));
+            next = moved(at, step, text(a, 3));
+        }
+        Ok(Out::I64List(out))
+    }),
 ];
 
 pub fn zone(name: &str) -> Result<jiff::tz::TimeZone, String> {
@@ -142,12 +176,17 @@ fn add_days(day: i64, n: i64, part: &str) -> Option<i64> {
 }
 
 fn add_micros(a: &[Arg<'_>]) -> Outcome {
-    let (x, n, part) = (micros(a, 0), int(a, 1), text(a, 2));
+    let moved = moved(micros(a, 0), int(a, 1), text(a, 2));
+    moved.map(Out::Micros).ok_or_else(|| "the result is out of range".into())
+}
+
+/// `n` parts later.
+fn moved(x: i64, n: i64, part: &str) -> Option<i64> {
     let moved = match size(part) {
         Some(size) => n.checked_mul(size).and_then(|by| x.checked_add(by)),
         None => add_days(x.div_euclid(DAY), n, part).and_then(|d| d.checked_mul(DAY)).map(|d| d + x.rem_euclid(DAY)),
     };
-    moved.and_then(checked_micros).map(Out::Micros).ok_or_else(|| "the result is out of range".into())
+    moved.and_then(checked_micros)
 }
 
 /// Boundaries of `part` between two civil times (or, for instants, whole parts).

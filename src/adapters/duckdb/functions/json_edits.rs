@@ -9,7 +9,7 @@ use serde_json::Value;
 const LONGEST: usize = 1_000_000;
 
 pub static FUNCTIONS: &[ScalarFunction] = &[
-    lenient("gs_json_remove", &[Phys::Str, Phys::Str], Phys::Str, |a| edit(a, |root, path| remove(root, path))),
+    lenient("gs_json_remove", &[Phys::Str, Phys::Str], Phys::Str, |a| edit(a, remove)),
     // The document, a path, a value, whether to make what is missing.
     lenient("gs_json_set", &[Phys::Str, Phys::Str, Phys::Str, Phys::Bool], Phys::Str, |a| {
         let value = read(text(a, 2))?;

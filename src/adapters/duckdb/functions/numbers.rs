@@ -1,6 +1,6 @@
 //! Arithmetic: NUMERIC exactly, integers with errors, floats by GoogleSQL's rules.
 
-use super::{Outcome, float, int, numeric, strict, text};
+use super::{Outcome, float, int, lenient, numeric, strict, text};
 use crate::adapters::duckdb::scalar::{Arg, Out, Phys, ScalarFunction};
 use crate::sql::values::{NUMERIC_MAX, NUMERIC_ONE};
 
@@ -20,6 +20,14 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
             return Err("division by zero".into());
         }
         made(divided(wide_mul(x.unsigned_abs(), NUMERIC_ONE as u128), y.unsigned_abs()), (x < 0) != (y < 0))
+    }),
+    // A sum that may have wrapped around at 2^127, and its size as a float.
+    strict("gs_num_sum", &[Phys::Numeric, Phys::F64], Phys::Numeric, |a| in_range(unwrapped(a))),
+    strict("gs_num_avg", &[Phys::Numeric, Phys::F64, Phys::I64], Phys::Numeric, |a| {
+        let sum = unwrapped(a).ok_or("an average over a sum this large is not supported")?;
+        let n = i128::from(int(a, 2).max(1));
+        let up = i128::from((sum % n).unsigned_abs() * 2 >= n.unsigned_abs());
+        in_range(Some(sum / n + up * sum.signum()))
     }),
     strict("gs_num_mod", NN, Phys::Numeric, |a| match numeric(a, 1) {
         0 => Err("division by zero".into()),
@@ -50,6 +58,16 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
     strict("gs_div", II, Phys::I64, |a| match int(a, 1) {
         0 => Err("division by zero".into()),
         y => int(a, 0).checked_div(y).map(Out::I64).ok_or_else(|| "INT64 overflow".to_owned()),
+    }),
+    // A window frame's offset.
+    lenient("gs_bound_int", &[Phys::I64], Phys::I64, |a| match a.first() {
+        Some(Arg::I64(n)) if *n >= 0 => Ok(Out::I64(*n)),
+        _ => Err("a window frame's offset must not be NULL or negative".into()),
+    }),
+    lenient("gs_bound_float", &[Phys::F64], Phys::F64, |a| match a.first() {
+        Some(Arg::F64(n)) if *n >= 1e290 => Err("a window frame's offset this large is not supported".into()),
+        Some(Arg::F64(n)) if *n >= 0.0 => Ok(Out::F64(*n)),
+        _ => Err("a window frame's offset must not be NULL, NaN or negative".into()),
     }),
     strict("gs_floor_div", II, Phys::I64, |a| Ok(Out::I64(int(a, 0).div_euclid(int(a, 1).max(1))))),
     strict("gs_shl", II, Phys::I64, |a| shift(a, |x, n| x << n)),
@@ -125,6 +143,12 @@ pub static FUNCTIONS: &[ScalarFunction] = &[
         Ok(Out::I64(list.partition_point(|v| *v <= int(a, 0)) as i64))
     }),
 ];
+
+/// The sum, unless it is so large that it may have wrapped around.
+fn unwrapped(a: &[Arg<'_>]) -> Option<i128> {
+    // 2^127 billionths are 1.7e29.
+    (float(a, 1).abs() < 1.6e29).then(|| numeric(a, 0))
+}
 
 fn whole(value: Option<i64>) -> Outcome {
     value.map(Out::I64).ok_or_else(|| "INT64 overflow".to_owned())

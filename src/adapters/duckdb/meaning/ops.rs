@@ -377,7 +377,7 @@ static CASTS: &[Op] = &[
     strict("CAST({0} AS INT64)", Int, &[Float], |a| {
         let whole = f(&a[0]).round();
         // 2^63 is a float, the greatest INT64 is none.
-        (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&whole).then(|| Value::Int(whole as i64))
+        (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&whole).then_some(Value::Int(whole as i64))
     }),
     strict("CAST({0} AS NUMERIC)", Num, &[Int], |a| num(BigInt::from(i(&a[0])) * one())),
     strict("CAST({0} AS FLOAT64)", Float, &[Int], |a| Some(Value::Float(i(&a[0]) as f64))),

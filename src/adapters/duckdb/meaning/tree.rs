@@ -80,7 +80,7 @@ impl Tree {
 fn apply(op: &Op, args: &[Tree], row: &Row) -> Outcome {
     let of = |tree: &Tree| tree.meaning(row);
     match op.rule {
-        Rule::Strict(meaning) => eager(args, row, |values| meaning(values)),
+        Rule::Strict(meaning) => eager(args, row, meaning),
         Rule::Safe(meaning) => eager(args, row, |values| Some(meaning(values).unwrap_or(Value::Null))),
         Rule::Seeing(meaning) => match all(args, row) {
             Ok(values) => Outcome::Is(meaning(&values)),

@@ -66,6 +66,9 @@ impl Analyser<'_> {
                 Typed::new(format!("gs_last_day({}, {})", d.sql, text(&part)), Type::Date).nullable(d.nullable).at(at);
             return Ok(Some((out, vec![d])));
         }
+        if let "GENERATE_DATE_ARRAY" | "GENERATE_TIMESTAMP_ARRAY" = call.name.as_str() {
+            return self.generated(call, at).map(Some);
+        }
         let Some((ty, what)) = prefix_type(&call.name) else { return Ok(None) };
         let args: Vec<&Expr> = call.args.iter().map(|(_, e)| e).collect();
         match (what, args.as_slice()) {
@@ -118,11 +121,12 @@ impl Analyser<'_> {
             }
             ("BUCKET", [x, interval, origin @ ..]) if origin.len() <= 1 => {
                 let x = self.expr(x)?;
-                let ty = if matches!(x.ty, Type::DateTime | Type::Timestamp) && ty == Type::Date {
-                    x.ty.clone()
-                } else {
-                    ty
-                };
+                let ty =
+                    if matches!(x.ty, Type::DateTime | Type::Timestamp) && matches!(ty, Type::Date | Type::DateTime) {
+                        x.ty.clone()
+                    } else {
+                        ty
+                    };
                 let x = self.coerce(x, &ty)?;
                 let ExprKind::Interval { value, from, to: None } = &interval.kind else {
                     return Err(SqlError::unsupported("this interval", &interval.at));
@@ -137,9 +141,14 @@ impl Analyser<'_> {
                     return Err(SqlError::unsupported("this interval", &interval.at));
                 };
                 let micros = (n * size as f64).round() as i64;
-                if micros <= 0 || (ty == Type::Date && unit != "DAY") {
+                let months = matches!(unit.as_str(), "MONTH" | "QUARTER" | "YEAR");
+                if micros <= 0
+                    || months && n.fract() != 0.0
+                    || (ty == Type::Date && TIME_PARTS.contains(&unit.as_str()))
+                {
                     return Err(SqlError::unsupported("this interval", &interval.at));
                 }
+                let bucket = if months { "gs_dt_bucket_months" } else { "gs_dt_bucket" };
                 let origin = match origin {
                     [o] => {
                         let o = self.expr(o)?;
@@ -149,12 +158,12 @@ impl Analyser<'_> {
                 };
                 let sql = match ty {
                     Type::Date => format!(
-                        "CAST(gs_dt_bucket(CAST({} AS TIMESTAMP), CAST({micros} AS BIGINT), CAST({origin} AS TIMESTAMP)) AS DATE)",
+                        "CAST({bucket}(CAST({} AS TIMESTAMP), CAST({micros} AS BIGINT), CAST({origin} AS TIMESTAMP)) AS DATE)",
                         x.sql
                     ),
-                    Type::DateTime => format!("gs_dt_bucket({}, CAST({micros} AS BIGINT), {origin})", x.sql),
+                    Type::DateTime => format!("{bucket}({}, CAST({micros} AS BIGINT), {origin})", x.sql),
                     Type::Timestamp => format!(
-                        "CAST(gs_dt_bucket(CAST({} AS TIMESTAMP), CAST({micros} AS BIGINT), CAST({origin} AS TIMESTAMP)) AS TIMESTAMPTZ)",
+                        "CAST({bucket}(CAST({} AS TIMESTAMP), CAST({micros} AS BIGINT), CAST({origin} AS TIMESTAMP)) AS TIMESTAMPTZ)",
                         x.sql
                     ),
                     _ => return Ok(None),
@@ -163,6 +172,42 @@ impl Analyser<'_> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// GENERATE_DATE_ARRAY and GENERATE_TIMESTAMP_ARRAY.
+    fn generated(&mut self, call: &Call, at: &Range<usize>) -> Res<(Typed, Vec<Typed>)> {
+        let ty = if call.name == "GENERATE_DATE_ARRAY" { Type::Date } else { Type::Timestamp };
+        let (from, to, interval) = match call.args.as_slice() {
+            [(None, from), (None, to)] if ty == Type::Date => (from, to, None),
+            [(None, from), (None, to), (None, interval)] => (from, to, Some(interval)),
+            _ => return Err(SqlError::invalid(format!("these arguments of {}", call.name), at)),
+        };
+        let (from, to) = (self.expr(from)?, self.expr(to)?);
+        let (from, to) = (self.coerce(from, &ty)?, self.coerce(to, &ty)?);
+        let mut args = vec![from, to];
+        let (step, part) = match interval.map(|i| (&i.kind, &i.at)) {
+            None => ("CAST(1 AS BIGINT)".to_owned(), "DAY".to_owned()),
+            Some((ExprKind::Interval { value, from: part, to: None }, _)) => {
+                let part_name = part.name.to_ascii_uppercase();
+                let known = if ty == Type::Date { DATE_PARTS } else { TIME_PARTS };
+                if !known.contains(&part_name.as_str()) && part_name != "DAY" {
+                    return Err(SqlError::invalid(format!("`{part_name}` is no step of {}", call.name), &part.at));
+                }
+                let n = self.expr(value)?;
+                let n = self.coerce(n, &Type::Int64)?;
+                args.push(n.clone());
+                (n.sql, part_name)
+            }
+            Some((_, place)) => return Err(SqlError::unsupported("this interval", place)),
+        };
+        let sql = format!(
+            "list_transform(gs_generate_dt(CAST({} AS TIMESTAMP), CAST({} AS TIMESTAMP), {step}, '{part}'), \
+             lambda gs_d: CAST(make_timestamp(gs_d) AS {}))",
+            args[0].sql,
+            args[1].sql,
+            super::super::typed::phys(&ty)
+        );
+        Ok((Typed::new(sql, Type::Array(Box::new(ty))).at(at), args))
     }
 
     fn clock(&mut self, call: &Call, at: &Range<usize>) -> Res<Option<Typed>> {
@@ -306,6 +351,10 @@ fn micros_of(unit: &str) -> Option<i64> {
         "HOUR" => 3_600_000_000,
         "DAY" => 86_400_000_000,
         "WEEK" => 604_800_000_000,
+        // Of months their number.
+        "MONTH" => 1,
+        "QUARTER" => 3,
+        "YEAR" => 12,
         _ => return None,
     })
 }

@@ -8,6 +8,12 @@ use std::ops::Range;
 
 impl Analyser<'_> {
     pub(super) fn format_function(&mut self, format: &Typed, values: &[Typed], at: &Range<usize>) -> Res<Typed> {
+        if format.lit == Lit::Null {
+            return Ok(Typed::new(super::super::typed::null_of(&Type::String), Type::String).at(at));
+        }
+        if format.lit == Lit::Error {
+            return self.coerce(format.clone(), &Type::String);
+        }
         let Lit::Str(format) = &format.lit else {
             return Err(SqlError::unsupported("FORMAT with a format that is no literal", at));
         };

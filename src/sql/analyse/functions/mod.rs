@@ -7,7 +7,7 @@ mod special;
 mod table;
 
 use super::cast::safely;
-use super::typed::Typed;
+use super::typed::{Lit, Typed};
 use super::{Analyser, Res};
 use crate::model::Type;
 use crate::sql::ast::Call;
@@ -28,6 +28,9 @@ impl Analyser<'_> {
             return Err(SqlError::unsupported(format!("the function {} with these clauses", call.name), at));
         }
         let (mut out, args) = self.scalar(call, at)?;
+        if call.safe && out.lit == Lit::Error {
+            return Ok(super::expr::null_literal(at));
+        }
         if call.safe {
             let refs: Vec<&Typed> = args.iter().collect();
             out.sql = safely(&out.sql, &refs);

@@ -36,7 +36,6 @@ impl Analyser<'_> {
                 | "ZEROIFNULL"
                 | "NULLIFZERO"
                 | "ARRAY_TO_STRING"
-                | "GENERATE_DATE_ARRAY"
                 | "SAFE_DIVIDE"
                 | "SAFE_ADD"
                 | "SAFE_SUBTRACT"
@@ -175,15 +174,6 @@ impl Analyser<'_> {
                 Typed::new(format!("gs_safe_divide({}, {})", a.sql, b.sql), Type::Float64).at(at).total(&refs)
             }
             ("FORMAT", [format, values @ ..]) => self.format_function(format, values, at)?,
-            ("GENERATE_DATE_ARRAY", [a, b]) => {
-                let (a, b) = (self.coerce(a.clone(), &Type::Date)?, self.coerce(b.clone(), &Type::Date)?);
-                let days = format!(
-                    "gs_generate(CAST({0} - DATE '1970-01-01' AS BIGINT), CAST({1} - DATE '1970-01-01' AS BIGINT), CAST(1 AS BIGINT))",
-                    a.sql, b.sql
-                );
-                let sql = format!("list_transform({days}, lambda gs_d: DATE '1970-01-01' + CAST(gs_d AS INTEGER))");
-                Typed::new(sql, Type::Array(Box::new(Type::Date))).at(at)
-            }
             _ => return Ok(None),
         }))
     }
