@@ -5,6 +5,7 @@ use super::model::*;
 use super::node::{Node, NodeValue};
 use super::tables::named_type;
 use crate::diagnostics::{Diagnostic, Spanned, nearest};
+use crate::model::schedule::Schedule;
 use crate::model::{Type, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -185,20 +186,38 @@ fn expanded(node: &Node, env: Env<'_>, findings: &mut Vec<Diagnostic>) -> Option
 }
 
 fn job(node: &Node) -> Option<Job> {
+    let schedule = spanned(node, "schedule")?;
+    let time = |key: &str| text(node, key).and_then(|t| forms::duration(&t).ok());
     Some(Job {
         name: spanned(node, "name")?,
-        schedule: text(node, "schedule")?,
+        schedule: Spanned { value: Schedule::parse(&schedule.value).ok()?, span: schedule.span },
         timezone: text(node, "timezone").unwrap_or_else(|| "Etc/UTC".into()),
         export_types: items(node.get("export_types"))
             .iter()
             .filter_map(|n| Some(Spanned { value: n.as_str()?.to_owned(), span: n.span }))
             .collect(),
-        target_date: text(node, "target_date"),
+        target_date: spanned(node, "target_date"),
         players: node.get("players").is_some_and(|n| n.value == NodeValue::Bool(true)),
         min_games: match node.get("min_games").map(|n| &n.value) {
             Some(NodeValue::Int(v)) => Some(*v),
             _ => None,
         },
+        update_latest: match node.get("update_latest").map(|n| &n.value) {
+            Some(NodeValue::Bool(v)) => Some(*v),
+            _ => None,
+        },
+        backup_of: spanned(node, "backup_of"),
+        catch_up: match text(node, "catch_up").as_deref() {
+            Some("each_date") => CatchUp::EachDate,
+            Some("none") => CatchUp::None,
+            _ => CatchUp::Latest,
+        },
+        max_age: time("max_age"),
+        overlap: match text(node, "overlap").as_deref() {
+            Some("skip") => Overlap::Skip,
+            _ => Overlap::Queue,
+        },
+        jitter: time("jitter"),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Texts of a certain form: durations, sizes, clock times, zones, schedules, names.
 
 use super::spec::Form;
+use crate::model::schedule::Schedule;
 use std::time::Duration;
 
 pub static DURATION: Form =
@@ -104,94 +105,13 @@ fn identifier(text: &str) -> Result<(), String> {
     if good { Ok(()) } else { Err(format!("`{text}` is no such name")) }
 }
 
-/// Cloud Scheduler's unix-cron: exactly five fields, 0 or 7 is Sunday, names, lists, ranges, steps; no seconds, no `L # W ?`, no
-/// `@daily` (`design/semantics.md` §4).
 fn schedule(text: &str) -> Result<(), String> {
-    const MONTHS: &[&str] = &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
-    const DAYS: &[&str] = &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
-    if text.starts_with('@') {
-        return Err(format!("`{text}`: words are not understood by Cloud Scheduler"));
-    }
-    let fields: Vec<&str> = text.split_whitespace().collect();
-    if fields.len() != 5 {
-        return Err(format!("`{text}` has {} fields instead of five (minute hour day month weekday)", fields.len()));
-    }
-    let rules: [(&str, u32, u32, &[&str], u32); 5] = [
-        ("minute", 0, 59, &[], 0),
-        ("hour", 0, 23, &[], 0),
-        ("day of the month", 1, 31, &[], 0),
-        ("month", 1, 12, MONTHS, 1),
-        ("day of the week", 0, 7, DAYS, 0),
-    ];
-    for (field, (what, low, high, names, first)) in fields.iter().zip(rules) {
-        let column = field.as_ptr() as usize - text.as_ptr() as usize + 1;
-        for part in field.split(',') {
-            cron_part(part, low, high, names, first)
-                .map_err(|reason| format!("`{text}`, column {column}, {what}: {reason}"))?;
-        }
-    }
-    Ok(())
-}
-
-fn cron_part(part: &str, low: u32, high: u32, names: &[&str], first: u32) -> Result<(), String> {
-    let (range, step) = match part.split_once('/') {
-        Some((range, step)) => (range, Some(step)),
-        None => (part, None),
-    };
-    if let Some(step) = step {
-        match step.parse::<u32>() {
-            Ok(n) if n > 0 => {}
-            _ => return Err(format!("`{step}` is no step")),
-        }
-    }
-    if range == "*" {
-        return Ok(());
-    }
-    let value = |text: &str| -> Result<u32, String> {
-        if let Some(index) = names.iter().position(|n| n.eq_ignore_ascii_case(text)) {
-            return Ok(index as u32 + first);
-        }
-        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(format!("`{text}` is not understood"));
-        }
-        match text.parse() {
-            Ok(n) if (low..=high).contains(&n) => Ok(n),
-            _ => Err(format!("{text} lies outside {low} to {high}")),
-        }
-    };
-    match range.split_once('-') {
-        None => value(range).map(drop),
-        Some((from, to)) => {
-            let (from, to) = (value(from)?, value(to)?);
-            if from <= to { Ok(()) } else { Err(format!("the range `{range}` runs backwards")) }
-        }
-    }
+    Schedule::parse(text).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn schedules_are_unix_cron() {
-        for good in ["0 10 * * *", "0 11 * * 0", "*/5 0-6,12 1,15 JAN-MAR MON-FRI", "0 0 * * 7", "1/2 * * * *"] {
-            assert_eq!(schedule(good), Ok(()), "{good}");
-        }
-        for bad in [
-            "@daily",
-            "0 0 10 * * *",
-            "0 10 * *",
-            "60 * * * *",
-            "0 0 L * *",
-            "0 0 ? * 1#2",
-            "0 0 * * 8",
-            "5-1 * * * *",
-            "*/0 * * * *",
-        ] {
-            assert!(schedule(bad).is_err(), "{bad}");
-        }
-        assert!(schedule("0 0 L * *").unwrap_err().contains("column 5"));
-    }
 
     #[test]
     fn sizes_and_durations_have_units() {

@@ -140,9 +140,17 @@ static JOB: Object = Object {
         opt!("min_games", Int, "The parameter min_games"),
         opt!("update_latest", Bool, "Whether `latest` and other undated objects take part; true if absent"),
         opt!("backup_of", Text, "The trigger whose run this job makes if it did not come"),
-        opt!("catch_up", OneOf(&["latest", "each_date", "none"]), "What happens to missed slots"),
+        opt!(
+            "catch_up",
+            OneOf(&["latest", "each_date", "none"]),
+            "What happens to missed slots: latest (if absent) runs the newest, each_date the newest of each target date, none none"
+        ),
         opt!("max_age", Kind::Form(&DURATION), "How old a missed slot may be to be caught up"),
-        opt!("overlap", OneOf(&["queue", "skip"]), "What happens when the last run is still going"),
+        opt!(
+            "overlap",
+            OneOf(&["queue", "skip"]),
+            "What happens when the last run is still going: queue (if absent) or skip"
+        ),
         opt!("jitter", Kind::Form(&DURATION), "A fixed delay that spreads jobs"),
     ],
 };

@@ -2,6 +2,7 @@
 
 use super::node::Node;
 use crate::diagnostics::{Span, Spanned};
+use crate::model::schedule::Schedule;
 use crate::model::{Field, Type, Value};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -97,14 +98,45 @@ pub struct Forbid {
 #[derive(Debug, Clone)]
 pub struct Job {
     pub name: Spanned<String>,
-    /// Five fields, checked.
-    pub schedule: String,
+    pub schedule: Spanned<Schedule>,
     pub timezone: String,
     pub export_types: Vec<Spanned<String>>,
     /// A date word (`yesterday`) or an ISO date.
-    pub target_date: Option<String>,
+    pub target_date: Option<Spanned<String>>,
     pub players: bool,
     pub min_games: Option<i64>,
+    /// What the message says about undated objects; it says nothing if absent.
+    pub update_latest: Option<bool>,
+    /// The trigger whose run this job makes if it did not come.
+    pub backup_of: Option<Spanned<String>>,
+    pub catch_up: CatchUp,
+    /// How old a slot may be to be run late.
+    pub max_age: Option<Duration>,
+    pub overlap: Overlap,
+    /// The most by which a slot is delayed; how much it is comes from the job's name.
+    pub jitter: Option<Duration>,
+}
+
+/// What happens to slots that passed while nobody ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CatchUp {
+    /// The newest runs, the older ones are missed.
+    #[default]
+    Latest,
+    /// The newest of each target date runs.
+    EachDate,
+    /// None runs.
+    None,
+}
+
+/// What happens at a slot while the last one's run is still going.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Overlap {
+    /// Its message waits for its turn.
+    #[default]
+    Queue,
+    /// The slot is skipped.
+    Skip,
 }
 
 /// An upstream event that becomes a request.

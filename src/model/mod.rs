@@ -8,6 +8,7 @@ pub mod message;
 pub mod report;
 pub mod request;
 pub mod rows;
+pub mod schedule;
 pub mod sink;
 pub mod slug;
 pub mod statement;

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod retry;
 pub mod server;
 pub mod settings;
+pub mod slots;
 pub mod undertaker;
 pub mod worker;
 

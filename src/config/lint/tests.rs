@@ -62,6 +62,43 @@ fn a_path_that_vanished_has_to_be_retired() {
     assert!(path_lock::file_text(&loaded.project).contains("old/latest.json"));
 }
 
+fn job(rest: &str) -> Vec<(&'static str, String, String)> {
+    let trigger = "topics: {t: t}\ntriggers: [{name: gate, topic: t, publish: {topic: t, message: {export_types: [scores], target_date: '=message.day'}}}]\n";
+    let other = SCORES.replace("scores", "other");
+    let extra = format!("{trigger}scheduler: {{jobs: [{{name: a, {rest}}}]}}\n");
+    let found = lint(&extra, &[("scores", SCORES), ("other", &other)], &[LOCK]);
+    found.into_iter().filter(|f| f.0 != "path-lock").collect()
+}
+
+#[test]
+fn jobs_are_due_and_ask_for_what_the_worker_takes() {
+    for good in [
+        "schedule: '0 9 * * *', export_types: [scores], target_date: yesterday",
+        "schedule: '0 9 29 2 *', export_types: [scores, other], target_date: today-7d, jitter: 5m, max_age: 2h, overlap: skip",
+        "schedule: '0 9 * * *', export_types: [scores], target_date: today, backup_of: gate, catch_up: each_date",
+    ] {
+        assert_eq!(job(good), [], "{good}");
+    }
+    for (bad, code, message) in [
+        ("schedule: '0 9 30 2 *', export_types: [scores], target_date: today", "never-due", "no month"),
+        ("schedule: '0 9 * * *'", "bad-job", "asks for nothing"),
+        ("schedule: '0 9 * * *', export_types: [scores]", "bad-job", "for which date"),
+        ("schedule: '0 9 * * *', export_types: [scores], target_date: yestreday", "bad-value", "yestreday"),
+        ("schedule: '*/5 * * * *', export_types: [scores], target_date: today, jitter: 5m", "bad-value", "delayed"),
+        (
+            "schedule: '0 9 * * *', export_types: [scores], target_date: today, backup_of: gaet",
+            "unknown-trigger",
+            "gaet",
+        ),
+        ("schedule: '0 9 * * *', export_types: [other], target_date: today, backup_of: gate", "bad-job", "other"),
+    ] {
+        let found = job(bad);
+        assert!(found.len() == 1 && found[0].0 == code && found[0].1.contains(message), "{bad}: {found:?}");
+    }
+    let near = job("schedule: '0 9 * * *', export_types: [scores], target_date: today, backup_of: gaet");
+    assert!(near[0].2.contains("`gate`"), "{near:?}");
+}
+
 #[test]
 fn jobs_and_triggers_name_exports() {
     let extra = "scheduler:\n  jobs:\n    - {name: a, schedule: '0 9 * * *', export_types: [socres], target_date: today}\n    - {name: a, schedule: '0 9 * * *', players: true, target_date: today}\n";
