@@ -10,6 +10,7 @@ use crate::ports::store::ObjectStore;
 use crate::state::State;
 use crate::state::decisions::Verdict;
 use crate::state::requests::RequestStatus;
+use crate::state::schedules::{SlotRecord, SlotState};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -88,4 +89,42 @@ pub async fn every_claim_is_free(store: &dyn ObjectStore, now: Timestamp) -> Vec
         }
     }
     found
+}
+
+/// 7. Each of a job's nominal slots ended as exactly one of run, missed, skipped. `published` are the slots of the ticks that
+/// were published, repeated ones included.
+pub fn each_slot_has_one_outcome(
+    nominal: &[Timestamp],
+    records: &[SlotRecord],
+    published: &[Timestamp],
+) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let by_slot: BTreeMap<Timestamp, &SlotRecord> = records.iter().map(|r| (r.slot, r)).collect();
+    // Slots in the count of another's record are missed.
+    let counted = |slot: Timestamp| {
+        records
+            .iter()
+            .any(|r| r.and_before.is_some_and(|b| b.first <= slot) && slot < r.slot && r.state == SlotState::Missed)
+    };
+    for slot in nominal {
+        let ticks = published.iter().filter(|p| *p == slot).count();
+        match by_slot.get(slot).map(|r| r.state) {
+            Some(SlotState::Run) if ticks == 0 => {
+                wrong.push(violation(7, format!("{slot} was run, but no tick was published")))
+            }
+            Some(SlotState::Run) => {}
+            Some(state) if !state.is_final() => wrong.push(violation(7, format!("{slot} was left {state:?}"))),
+            Some(state) if ticks > 0 => {
+                wrong.push(violation(7, format!("{slot} was {state:?}, but its tick was published")))
+            }
+            Some(_) => {}
+            None if counted(*slot) && ticks == 0 => {}
+            None => wrong.push(violation(7, format!("{slot} has no outcome ({ticks} ticks were published)"))),
+        }
+    }
+    let others = records.iter().map(|r| r.slot).chain(published.iter().copied());
+    for slot in others.filter(|s| !nominal.contains(s)) {
+        wrong.push(violation(7, format!("{slot} is no slot of the job")));
+    }
+    wrong
 }

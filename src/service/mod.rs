@@ -13,6 +13,7 @@ pub mod invariants;
 pub mod orchestrator;
 pub mod plan;
 pub mod retry;
+pub mod scheduler;
 pub mod server;
 pub mod settings;
 pub mod slots;

@@ -10,11 +10,15 @@
 //! quarantine/<export>/<run>/<path>    a rejected document, and beside it why
 //! backfills/<id>/<export>/<date>.json one finished day
 //! requests/<run>.json                 what the service was asked for, and how far it came
+//! causes/<cause>.json                 which requests answered a cause
+//! schedules/<job>.json, slots/<job>/<slot>.json   what became of each slot of a job
+//! backups/<trigger>/<date>.json       which events and backup ticks asked for a date
 //! decisions/<id>.json                 a gate's verdict; accepted/<trigger>/<cause>.json finds the first
 //! dead-letters/<id>.json              a message that cannot be worked; its body in dead-letter-bodies/<id>
 //! ```
 
 pub mod backfill;
+pub mod backups;
 pub mod claims;
 pub mod dead_letters;
 pub mod decisions;
@@ -23,6 +27,7 @@ pub mod releases;
 pub mod requests;
 pub mod retention;
 pub mod runs;
+pub mod schedules;
 
 use crate::ports::store::{Body, Condition, ObjectStore, PutOptions, StoreError, StoreErrorKind, Version};
 use serde::de::DeserializeOwned;

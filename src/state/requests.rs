@@ -97,6 +97,18 @@ impl RequestStatus {
     }
 }
 
+/// What became of a cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CauseState {
+    /// No request of it was begun: its message waits, or was lost.
+    Unknown,
+    /// The run is under way or waits for another attempt.
+    Going(String),
+    Succeeded(String),
+    /// Wholly or in part.
+    Failed(String),
+}
+
 /// One export of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskRecord {
@@ -134,6 +146,52 @@ impl State {
         Ok(requests)
     }
 
+    /// Remembers that a request answers a cause; the worker says so when it begins one.
+    pub async fn link_cause(&self, cause_id: &str, run_id: &str) -> Result<(), StateError> {
+        self.update(&cause_path(cause_id), |there: Option<Vec<String>>| {
+            let mut runs = there.unwrap_or_default();
+            let new = runs.iter().all(|run| run != run_id);
+            new.then(|| {
+                runs.push(run_id.to_owned());
+                runs
+            })
+        })
+        .await
+    }
+
+    /// The ids of the requests that answered a cause, the first one first.
+    pub async fn requests_of_cause(&self, cause_id: &str) -> Result<Vec<String>, StateError> {
+        Ok(self.read(&cause_path(cause_id)).await?.map(|(runs, _)| runs).unwrap_or_default())
+    }
+
+    /// The request that first answered a cause.
+    pub async fn request_of_cause(&self, cause_id: &str) -> Result<Option<RequestRecord>, StateError> {
+        match self.requests_of_cause(cause_id).await?.first() {
+            Some(run_id) => self.request(run_id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What became of a cause, over all requests that answered it.
+    pub async fn cause_state(&self, cause_id: &str) -> Result<CauseState, StateError> {
+        let mut state = CauseState::Unknown;
+        for run_id in self.requests_of_cause(cause_id).await? {
+            match self.request(&run_id).await?.map(|r| r.status) {
+                Some(RequestStatus::Success) => return Ok(CauseState::Succeeded(run_id)),
+                // Linked, not yet recorded: it is about to begin.
+                None | Some(RequestStatus::Running | RequestStatus::Waiting) => state = CauseState::Going(run_id),
+                Some(RequestStatus::Partial | RequestStatus::Failed | RequestStatus::Cancelled)
+                    if state == CauseState::Unknown =>
+                {
+                    state = CauseState::Failed(run_id);
+                }
+                // A duplicate tells nothing: the one that it repeats is in the list.
+                Some(_) => {}
+            }
+        }
+        Ok(state)
+    }
+
     /// Asks the worker that has the run to stop: it finishes what it is publishing and begins nothing more.
     pub async fn ask_to_cancel(&self, run_id: &str, now: Timestamp) -> Result<(), StateError> {
         self.write(&cancel_path(run_id), &now).await
@@ -146,6 +204,10 @@ impl State {
 
 fn request_path(run_id: &str) -> String {
     format!("requests/{}.json", segment(run_id))
+}
+
+fn cause_path(cause_id: &str) -> String {
+    format!("causes/{}.json", segment(cause_id))
 }
 
 fn cancel_path(run_id: &str) -> String {
