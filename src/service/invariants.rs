@@ -116,3 +116,41 @@ pub fn every_lease_is_free(backlog: Backlog, slots: &[SlotRecord]) -> Vec<Violat
     let claimed = slots.iter().filter(|s| !s.state.is_final());
     leased.into_iter().chain(claimed.map(|s| violation(9, format!("slot {} is still {:?}", s.slot, s.state)))).collect()
 }
+
+/// 7. Each of a job's nominal slots ended as exactly one of run, missed, skipped. `published` are the slots of the ticks that
+/// were published, repeated ones included.
+pub fn each_slot_has_one_outcome(
+    nominal: &[Timestamp],
+    records: &[SlotRecord],
+    published: &[Timestamp],
+) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let by_slot: BTreeMap<Timestamp, &SlotRecord> = records.iter().map(|r| (r.slot, r)).collect();
+    // Slots in the count of another's record are missed.
+    let counted = |slot: Timestamp| {
+        records
+            .iter()
+            .any(|r| r.and_before.is_some_and(|b| b.first <= slot) && slot < r.slot && r.state == SlotState::Missed)
+    };
+    for slot in nominal {
+        let ticks = published.iter().filter(|p| *p == slot).count();
+        match by_slot.get(slot).map(|r| r.state) {
+            Some(SlotState::Run) if ticks == 0 => {
+                wrong.push(violation(7, format!("{slot} was run, but no tick was published")))
+            }
+            Some(SlotState::Run) => {}
+            Some(state) if !state.is_final() => wrong.push(violation(7, format!("{slot} was left {state:?}"))),
+            Some(state) if ticks > 0 => {
+                wrong.push(violation(7, format!("{slot} was {state:?}, but its tick was published")))
+            }
+            Some(_) => {}
+            None if counted(*slot) && ticks == 0 => {}
+            None => wrong.push(violation(7, format!("{slot} has no outcome ({ticks} ticks were published)"))),
+        }
+    }
+    let others = records.iter().map(|r| r.slot).chain(published.iter().copied());
+    for slot in others.filter(|s| !nominal.contains(s)) {
+        wrong.push(violation(7, format!("{slot} is no slot of the job")));
+    }
+    wrong
+}
