@@ -66,7 +66,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn new() -> Self {
+    pub fn empty() -> Self {
         Self { store: Arc::new(MemoryStore::new()), state: State::new(Arc::new(MemoryStore::new())).without_pauses() }
     }
 
@@ -135,14 +135,14 @@ impl Stage {
 
 #[tokio::test]
 async fn nothing_ever_ran_and_the_clock_says_so() {
-    let rows = Stage::new().rows(&project(MORNING, BY), "2025-12-12T10:30:00Z").await;
+    let rows = Stage::empty().rows(&project(MORNING, BY), "2025-12-12T10:30:00Z").await;
     assert_eq!(rows[0].state, Condition::Missing);
     assert_eq!(rows[0].broken_since, Some(at("2025-12-12T10:30:00Z")));
 }
 
 #[tokio::test]
 async fn i11_a_writer_that_stopped_is_seen_although_nothing_failed() {
-    let (stage, project) = (Stage::new(), project(MORNING, BY));
+    let (stage, project) = (Stage::empty(), project(MORNING, BY));
     stage.publish("r1", "2025-12-11", "2025-12-12T10:00:00Z", Some("2025-12-11")).await;
     assert_eq!(stage.latest(&project, "2025-12-12T12:00:00Z").await.0, Condition::Fresh);
     assert_eq!(stage.latest(&project, "2025-12-13T10:29:59Z").await.0, Condition::Fresh);
@@ -153,7 +153,7 @@ async fn i11_a_writer_that_stopped_is_seen_although_nothing_failed() {
 
 #[tokio::test]
 async fn i12_a_new_file_with_old_data_is_stale() {
-    let (stage, project) = (Stage::new(), project(MORNING, BY));
+    let (stage, project) = (Stage::empty(), project(MORNING, BY));
     stage.publish("r1", "2025-12-11", "2025-12-12T10:00:00Z", Some("2025-12-04")).await;
     assert_eq!(stage.latest(&project, "2025-12-12T12:00:00Z").await.0, Condition::Stale);
     stage.publish("r2", "2025-12-11", "2025-12-12T11:00:00Z", None).await;
@@ -163,7 +163,7 @@ async fn i12_a_new_file_with_old_data_is_stale() {
 
 #[tokio::test]
 async fn unchanged_content_counts_as_confirmed() {
-    let (stage, project) = (Stage::new(), project("", "freshness: {within: 26h}\n"));
+    let (stage, project) = (Stage::empty(), project("", "freshness: {within: 26h}\n"));
     stage.publish("r1", "2025-12-11", "2025-12-11T10:00:00Z", None).await;
     assert_eq!(stage.latest(&project, "2025-12-12T12:00:00Z").await.0, Condition::Fresh);
     assert_eq!(stage.latest(&project, "2025-12-12T12:00:01Z").await.0, Condition::Stale);
@@ -175,7 +175,7 @@ async fn unchanged_content_counts_as_confirmed() {
 
 #[tokio::test]
 async fn a_day_with_nothing_to_say_keeps_its_promise_for_that_day_alone() {
-    let (stage, project) = (Stage::new(), project(MORNING, BY));
+    let (stage, project) = (Stage::empty(), project(MORNING, BY));
     stage.publish("r1", "2025-12-10", "2025-12-11T10:00:00Z", Some("2025-12-10")).await;
     assert_eq!(stage.latest(&project, "2025-12-12T10:30:00Z").await.0, Condition::Stale);
     stage.kept_empty("2025-12-11", "2025-12-12T10:01:00Z").await;
@@ -189,7 +189,7 @@ async fn a_day_with_nothing_to_say_keeps_its_promise_for_that_day_alone() {
 async fn an_export_without_fixed_paths_promises_the_dated_one() {
     let mut project = project(MORNING, BY);
     project.exports[0].documents[0].files[0].aliases.clear();
-    let stage = Stage::new();
+    let stage = Stage::empty();
     stage.publish("r1", "2025-12-10", "2025-12-11T10:00:00Z", Some("2025-12-10")).await;
     let rows = stage.rows(&project, "2025-12-12T10:30:00Z").await;
     assert_eq!((rows[0].path.as_str(), rows[0].state), ("v1/e/2025-12-11.json", Condition::Missing));
@@ -203,7 +203,7 @@ async fn a_fan_out_alone_is_judged_by_its_newest_release() {
     let file = &mut project.exports[0].documents[0].files[0];
     file.aliases.clear();
     file.path.value = "e/{{ key }}.json".into();
-    let stage = Stage::new();
+    let stage = Stage::empty();
     let rows = stage.rows(&project, "2025-12-12T10:30:00Z").await;
     assert_eq!((rows[0].path.as_str(), rows[0].state), ("v1/e/{key}.json", Condition::Missing));
     stage.publish("r1", "2025-12-11", "2025-12-12T10:00:00Z", Some("2025-12-11")).await;
@@ -216,13 +216,13 @@ async fn a_fan_out_alone_is_judged_by_its_newest_release() {
 
 #[tokio::test]
 async fn what_was_seen_is_remembered_until_the_object_changes() {
-    let (stage, project) = (Stage::new(), project(MORNING, BY));
+    let (stage, project) = (Stage::empty(), project(MORNING, BY));
     stage.publish("r1", "2025-12-11", "2025-12-12T10:00:00Z", Some("2025-12-11")).await;
     let mut reader = Reader::new(stage.store.clone(), stage.state.clone(), "v1/".into());
     let now = at("2025-12-12T12:00:00Z");
     reader.rows(&project, &BTreeMap::new(), now).await.unwrap();
     // Another state store, which knows no release: what was seen is not asked again.
-    reader.state = Stage::new().state;
+    reader.state = Stage::empty().state;
     let rows = reader.rows(&project, &BTreeMap::new(), now).await.unwrap();
     assert_eq!(rows[0].data_date, Some("2025-12-11".parse().unwrap()));
     stage.publish("r2", "2025-12-12", "2025-12-12T11:00:00Z", Some("2025-12-01")).await;

@@ -88,7 +88,7 @@ async fn world() -> World {
         };
         bus.ensure(&subscription).await.unwrap();
     }
-    let stage = Stage::new();
+    let stage = Stage::empty();
     let engine = Engine {
         project: Arc::new(project(YAML, "freshness: {by: '05:30 America/New_York'}\n")),
         sources: Arc::default(),
