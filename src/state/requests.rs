@@ -179,17 +179,6 @@ impl State {
                 Err(error) => attempts.spend(error).await?,
             }
         }
-    /// Remembers that a request answers a cause; the worker says so when it begins one.
-    pub async fn link_cause(&self, cause_id: &str, run_id: &str) -> Result<(), StateError> {
-        self.update(&cause_path(cause_id), |there: Option<Vec<String>>| {
-            let mut runs = there.unwrap_or_default();
-            let new = runs.iter().all(|run| run != run_id);
-            new.then(|| {
-                runs.push(run_id.to_owned());
-                runs
-            })
-        })
-        .await
     }
 
     /// The ids of the requests that answered a cause, the first one first.

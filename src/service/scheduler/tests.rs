@@ -1,4 +1,3 @@
-
 //! What is due, and several copies of the scheduler over stores and buses that fail. Only compiled for tests: `#[cfg(test)]`.
 //!
 //! `PHASE6_SEED=<n>` runs one seed alone, `PHASE6_SEEDS=<n>` another number of them.
@@ -289,7 +288,7 @@ async fn settle_one(world: &World, job: &str) -> (SlotState, String) {
 
 async fn request(world: &World, cause: &str, run: &str, status: RequestStatus) {
     let state = world.sound("w").state;
-    state.link_cause(cause, run).await.unwrap();
+    assert_eq!(state.take_turn(cause, run).await.unwrap(), None);
     let cause = CauseRecord {
         kind: CauseKind::Message,
         id: cause.into(),
