@@ -7,11 +7,13 @@ use super::output::{self, table, time, word};
 use crate::ports::bus::Message;
 use crate::ports::cancel::Cancel;
 use crate::ports::clock::SystemClock;
+use crate::service::beats::Beats;
 use crate::service::gate::Judgement;
 use crate::service::settings::Settings;
 use crate::service::{Live, Service, Setup, orchestrator};
 use crate::state::State;
 use crate::state::decisions::{Decision, Verdict};
+use crate::telemetry::LogFormat;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -45,6 +47,8 @@ fn prepared(global: &Global, args: &GateArgs) -> Result<Exit, Exit> {
                 clock: Arc::new(SystemClock),
                 live: Live::new(setup),
                 name: "operator".to_owned(),
+                telemetry: super::monitoring::telemetry(LogFormat::Auto, true),
+                beats: Beats::default(),
                 drain: Cancel::default(),
             };
             let message = runtime.block_on(force(&service, decision))?;
@@ -102,7 +106,8 @@ async fn force(service: &Service, decision: Decision) -> Result<String, Exit> {
     match gate.judge(&setup.project, &setup.rule, &message, &decision.message, true) {
         Judgement::Accept(accepted) => {
             let away = |e: String| context::fail(Exit::Unavailable, e);
-            let published = orchestrator::publish(service, &setup, gate, &accepted, &decision);
+            let untraced = BTreeMap::new();
+            let published = orchestrator::publish(service, &setup, gate, &accepted, &decision, &untraced);
             let id = published.await.map_err(|e| away(e.0))?;
             let trigger = decision.trigger.clone();
             let forced = Decision {

@@ -6,6 +6,7 @@ use super::exit::Exit;
 use super::monitoring::{self, Watch};
 use crate::ports::cancel::Cancel;
 use crate::ports::clock::SystemClock;
+use crate::service::beats::Beats;
 use crate::service::server::Server;
 use crate::service::settings::Settings;
 use crate::service::{Live, Service, Setup};
@@ -50,6 +51,8 @@ async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
         clock: Arc::new(SystemClock),
         live: Live::new(setup),
         name: format!("{}-{}", hostname(), std::process::id()),
+        telemetry: telemetry.clone(),
+        beats: Beats::default(),
         drain: Cancel::default(),
     };
     let (stop, shutdown) = watch::channel(false);

@@ -30,6 +30,12 @@ pub enum Answer {
 /// How long one pull waits; also how long a shutdown may go unnoticed.
 const PULL_WAIT: Duration = Duration::from_millis(500);
 
+/// How long the loop waits for a free hand before it shows that it is alive.
+const BUSY_WAIT: Duration = Duration::from_secs(10);
+
+/// A loop that has not gone round for so long hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
+
 /// Works the subscription until the shutdown, then finishes what is under way.
 pub async fn consume(
     service: Service,
@@ -43,9 +49,12 @@ pub async fn consume(
     let mut failures = 0;
     while !*shutdown.borrow() {
         let mut gone = shutdown.clone();
+        service.beats.beat(&subscription.name, HANGS_AFTER);
         let first = tokio::select! {
             permit = permits.clone().acquire_owned() => permit,
             _ = gone.changed() => break,
+            // All hands are busy: that is no hanging.
+            () = tokio::time::sleep(BUSY_WAIT) => continue,
         };
         let Ok(first) = first else { break };
         let free = 1 + permits.available_permits();
@@ -53,7 +62,7 @@ pub async fn consume(
             Ok(pulled) => pulled,
             Err(error) => {
                 failures += 1;
-                super::log_trouble(&format!("{}: {error}", subscription.name));
+                service.trouble(&subscription.name, &error.to_string());
                 drop(first);
                 tokio::time::sleep(pause(failures)).await;
                 continue;
@@ -97,7 +106,7 @@ async fn answer(service: &Service, delivery: &Delivery, handler: &dyn Handler, l
         Answer::Later(delay) => service.bus.hand_back(&delivery.lease, delay).await,
     };
     if let Err(error) = told {
-        super::log_trouble(&format!("message {}: {error}", delivery.message.id));
+        service.trouble(&delivery.lease.subscription, &format!("message {}: {error}", delivery.message.id));
     }
 }
 

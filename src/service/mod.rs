@@ -8,6 +8,7 @@
 //! ```
 
 pub mod alerts;
+pub mod beats;
 pub mod consumer;
 pub mod freshness;
 pub mod gate;
@@ -30,13 +31,16 @@ use crate::engine::export::{Engine, empty_report};
 use crate::model::dates::DayRule;
 use crate::model::report::{ExportReport, Status};
 use crate::model::request::ExportRequest;
-use crate::ports::bus::Bus;
+use crate::ports::bus::{Bus, Delivery};
 use crate::ports::cancel::Cancel;
 use crate::ports::clock::Clock;
 use crate::state::State;
+use crate::telemetry::{HandedBack, LoopFailed, Telemetry, TraceContext};
 use async_trait::async_trait;
+use beats::Beats;
 use settings::Settings;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 /// Makes and publishes one export of a request: the engine, or what stands for it in a simulation.
 #[async_trait]
@@ -122,6 +126,8 @@ pub struct Service {
     pub live: Live,
     /// This copy's name in claims.
     pub name: String,
+    pub telemetry: Telemetry,
+    pub beats: Beats,
     /// Cancelled when the grace period of a shutdown is over: what can be handed back is.
     pub drain: Cancel,
 }
@@ -136,7 +142,22 @@ impl<E: std::error::Error> From<E> for Trouble {
     }
 }
 
-/// Says on standard error what went wrong with something that will be tried again.
-pub(crate) fn log_trouble(what: &str) {
-    eprintln!("phase6: {what}");
+impl Service {
+    /// Says what went wrong with a loop's round; it goes on.
+    fn trouble(&self, name: &str, reason: &str) {
+        self.telemetry.emit(&LoopFailed { name, reason });
+    }
+
+    /// Says that a message will come again, and why; the answer for it.
+    fn comes_again(&self, subscription: &str, delivery: &Delivery, delay: Duration, reason: &str) -> consumer::Answer {
+        self.telemetry.emit(&HandedBack {
+            subscription,
+            message_id: &delivery.message.id,
+            attempt: delivery.attempt,
+            delay,
+            reason,
+            trace: TraceContext::of(&delivery.message.attributes).as_ref(),
+        });
+        consumer::Answer::Later(delay)
+    }
 }

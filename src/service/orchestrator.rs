@@ -7,7 +7,9 @@ use super::{Service, Setup, Trouble, plan, undertaker};
 use crate::model::message::attributes;
 use crate::ports::bus::{Delivery, Message, NewMessage};
 use crate::ports::cancel::Cancel;
+use crate::state::backups::{BackupBy, BackupClaim};
 use crate::state::decisions::{Decision, Verdict};
+use crate::telemetry::{GateDecided, TraceContext};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,10 +33,7 @@ impl Handler for Orchestrator {
         };
         match judge(&self.service, &setup, gate, delivery).await {
             Ok(()) => Answer::Ack,
-            Err(Trouble(reason)) => {
-                super::log_trouble(&format!("trigger `{}`, message {}: {reason}", self.trigger, delivery.message.id));
-                Answer::Later(TROUBLE_PAUSE)
-            }
+            Err(Trouble(reason)) => self.service.comes_again(&gate.subscription(), delivery, TROUBLE_PAUSE, &reason),
         }
     }
 }
@@ -51,7 +50,7 @@ async fn judge(service: &Service, setup: &Setup, gate: &Gate, delivery: &Deliver
             let reason = format!("the body is no JSON: {error}");
             undertaker::bury(service, delivery, &gate.subscription(), &reason, None).await?;
             let decision = decision(service, gate, message, serde_json::Value::Null, &message.id);
-            return record(service, Decision { verdict: Verdict::Reject, reason, ..decision }).await;
+            return record(service, delivery, Decision { verdict: Verdict::Reject, reason, ..decision }).await;
         }
     };
     let cause_id = gate.cause_id(&setup.project, &setup.rule, message, &json);
@@ -63,9 +62,9 @@ async fn judge(service: &Service, setup: &Setup, gate: &Gate, delivery: &Deliver
             undertaker::bury(service, delivery, &gate.subscription(), &reason, None).await?;
             Decision { verdict: Verdict::Reject, reason, ..decision }
         }
-        Judgement::Accept(accepted) => accept(service, setup, gate, accepted, decision).await?,
+        Judgement::Accept(accepted) => accept(service, setup, gate, delivery, accepted, decision).await?,
     };
-    record(service, decision).await
+    record(service, delivery, decision).await
 }
 
 /// Publishes an accepted message, unless the same cause was accepted before.
@@ -73,6 +72,7 @@ async fn accept(
     service: &Service,
     setup: &Setup,
     gate: &Gate,
+    delivery: &Delivery,
     accepted: Accepted,
     decision: Decision,
 ) -> Result<Decision, Trouble> {
@@ -81,7 +81,10 @@ async fn accept(
         let reason = format!("`{}` was accepted before", decision.cause_id);
         return Ok(Decision { verdict: Verdict::Duplicate, reason, duplicate_of: Some(before), ..decision });
     }
-    let output = publish(service, setup, gate, &accepted, &decision).await?;
+    if let Some((other, reason)) = backup_came_first(service, setup, trigger, &accepted, &decision).await? {
+        return Ok(Decision { verdict: Verdict::Duplicate, reason, duplicate_of: Some(other), ..decision });
+    }
+    let output = publish(service, setup, gate, &accepted, &decision, &delivery.message.attributes).await?;
     service.state.accept(trigger, &decision.cause_id, &decision.id).await?;
     Ok(Decision {
         verdict: Verdict::Accept,
@@ -92,13 +95,36 @@ async fn accept(
     })
 }
 
-/// Publishes the trigger's message; returns its id.
+/// Where jobs are this trigger's backup: whether one of them has made the date's exports already, with the reason for leaving
+/// the event alone. Event and backup are one run (`design/semantics.md` §4).
+async fn backup_came_first(
+    service: &Service,
+    setup: &Setup,
+    trigger: &str,
+    accepted: &Accepted,
+    decision: &Decision,
+) -> Result<Option<(String, String)>, Trouble> {
+    let is_backup = |job: &crate::config::Job| job.backup_of.as_ref().is_some_and(|of| of.value == trigger);
+    let date = accepted.target_date.as_ref().and_then(|text| setup.rule.resolve(text, decision.published_at).ok());
+    let Some(date) = date.filter(|_| setup.project.jobs.iter().any(is_backup)) else { return Ok(None) };
+    let (by, now) = (BackupBy::Event, service.clock.now());
+    Ok(match service.state.claim_backup(trigger, date, by, &decision.cause_id, now).await? {
+        BackupClaim::Go => None,
+        BackupClaim::Answered { cause_id, run_id } => {
+            let run = run_id.map(|run| format!(", run {run}")).unwrap_or_default();
+            Some((cause_id.clone(), format!("the backup job has made the exports of {date}: `{cause_id}`{run}")))
+        }
+    })
+}
+
+/// Publishes the trigger's message; returns its id. `traced` are the upstream message's attributes: its trace goes on.
 pub async fn publish(
     service: &Service,
     setup: &Setup,
     gate: &Gate,
     accepted: &Accepted,
     decision: &Decision,
+    traced: &BTreeMap<String, String>,
 ) -> Result<String, Trouble> {
     let key = &gate.decl.publish_topic.value;
     let topic = setup.project.topic(key).ok_or_else(|| Trouble(format!("`topics:` has no `{key}`")))?;
@@ -107,6 +133,9 @@ pub async fn publish(
     set.insert(attributes::CAUSE_KIND.to_owned(), "message".to_owned());
     set.insert(attributes::DECISION.to_owned(), decision.id.clone());
     set.insert(attributes::UPSTREAM_TIME.to_owned(), decision.published_at.to_string());
+    if let Some(trace) = TraceContext::of(traced) {
+        set.insert("traceparent".to_owned(), trace.header());
+    }
     let message = NewMessage { body: accepted.body.clone(), attributes: set };
     Ok(service.bus.publish(topic, &message).await?)
 }
@@ -130,6 +159,17 @@ fn decision(service: &Service, gate: &Gate, message: &Message, json: serde_json:
     }
 }
 
-async fn record(service: &Service, decision: Decision) -> Result<(), Trouble> {
-    Ok(service.state.record_decision(&decision).await?)
+async fn record(service: &Service, delivery: &Delivery, decision: Decision) -> Result<(), Trouble> {
+    service.state.record_decision(&decision).await?;
+    service.telemetry.emit(&GateDecided {
+        trigger: &decision.trigger,
+        verdict: decision.verdict.as_str(),
+        reason: &decision.reason,
+        decision_id: &decision.id,
+        message_id: &decision.message_id,
+        cause_id: &decision.cause_id,
+        forced: decision.forced,
+        trace: TraceContext::of(&delivery.message.attributes).as_ref(),
+    });
+    Ok(())
 }

@@ -13,6 +13,7 @@ use crate::ports::bus::NewMessage;
 use crate::state::backups::{BackupBy, BackupClaim};
 use crate::state::requests::CauseState;
 use crate::state::schedules::{Before, SLOTS_KEPT, SlotClaim, SlotRecord, SlotState};
+use crate::telemetry::TickSettled;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
@@ -146,6 +147,7 @@ pub fn slots(job: &Job) -> Result<Slots, String> {
 pub async fn run(service: Service, mut shutdown: watch::Receiver<bool>) {
     let mut scheduler = Scheduler::new(service);
     while !*shutdown.borrow() {
+        scheduler.service.beats.beat("scheduler", LONGEST_SLEEP * 4);
         let pause = scheduler.step().await;
         tokio::select! {
             changed = shutdown.changed() => if changed.is_err() { return },
@@ -177,7 +179,7 @@ impl Scheduler {
             match self.job(&setup, job).await {
                 Ok(wait) => pause = pause.min(wait),
                 Err(Trouble(reason)) => {
-                    super::log_trouble(&format!("job `{}`: {reason}", job.name.value));
+                    self.service.trouble("scheduler", &format!("job `{}`: {reason}", job.name.value));
                     pause = pause.min(TROUBLE_PAUSE);
                 }
             }
@@ -275,7 +277,16 @@ impl Scheduler {
             settled_at: state.is_final().then_some(now),
             and_before: due.and_before,
         };
-        Ok(self.service.state.advance_slot(&self.service.name, &next).await?)
+        let advanced = self.service.state.advance_slot(&self.service.name, &next).await?;
+        if advanced && state.is_final() {
+            self.service.telemetry.emit(&TickSettled {
+                job: &next.job,
+                slot: next.slot,
+                outcome: state.as_str(),
+                reason: next.reason.as_deref(),
+            });
+        }
+        Ok(advanced)
     }
 
     /// Why the slot is skipped, if it is.

@@ -5,7 +5,7 @@ use super::orchestrator::Orchestrator;
 use super::settings::{self, DEAD_LETTER, WORKER};
 use super::undertaker::Undertaker;
 use super::worker::Worker;
-use super::{Service, log_trouble};
+use super::{Service, scheduler};
 use crate::ports::bus::{BusError, Subscription};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ impl Server {
         let permits = Arc::new(Semaphore::new(service.live.now().settings.exports));
         let mut server = Server { service, permits, shutdown, loops: JoinSet::new(), running: BTreeSet::new() };
         server.follow().await?;
+        server.loops.spawn(scheduler::run(server.service.clone(), server.shutdown.clone()));
         Ok(server)
     }
 
@@ -75,7 +76,7 @@ impl Server {
         }
         self.service.drain.cancel("the service goes away");
         if tokio::time::timeout(HAND_BACK, ended(&mut self.loops)).await.is_err() {
-            log_trouble("some work did not stop; its messages come again when their leases end");
+            self.service.trouble("shutdown", "some work did not stop; its messages come again when their leases end");
         }
         false
     }

@@ -5,6 +5,7 @@ use super::{Service, Trouble, plan, worker};
 use crate::ports::bus::Delivery;
 use crate::ports::cancel::Cancel;
 use crate::state::dead_letters::DeadLetter;
+use crate::telemetry::{DeadLettered, TraceContext};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -31,7 +32,18 @@ pub async fn bury(
         dead_at: service.clock.now(),
         run_id: run_id.map(str::to_owned),
     };
-    Ok(service.state.bury(&letter, &message.body).await?)
+    service.state.bury(&letter, &message.body).await?;
+    service.telemetry.emit(&DeadLettered {
+        id: &letter.id,
+        topic: &letter.topic,
+        subscription,
+        message_id: &letter.message_id,
+        reason,
+        attempts: letter.attempts,
+        run_id,
+        trace: TraceContext::of(&message.attributes).as_ref(),
+    });
+    Ok(())
 }
 
 /// Takes the messages of the dead-letter topic into the records.
@@ -45,8 +57,7 @@ impl Handler for Undertaker {
         match self.take(delivery).await {
             Ok(()) => Answer::Ack,
             Err(Trouble(reason)) => {
-                super::log_trouble(&format!("dead letter {}: {reason}", delivery.message.id));
-                Answer::Later(Duration::from_secs(5))
+                self.service.comes_again(super::settings::DEAD_LETTER, delivery, Duration::from_secs(5), &reason)
             }
         }
     }

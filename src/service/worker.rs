@@ -15,6 +15,7 @@ use crate::ports::bus::{Delivery, NewMessage};
 use crate::ports::cancel::Cancel;
 use crate::state::requests::{CauseRecord, RequestRecord, RequestStatus, TaskRecord};
 use crate::state::runs::RunRecord;
+use crate::telemetry::{ExportFinished, RequestFinished, RequestOutcome, TraceContext};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -41,10 +42,7 @@ impl Handler for Worker {
     async fn handle(&self, delivery: &Delivery, cancel: &Cancel) -> Answer {
         match self.work(delivery, cancel).await {
             Ok(answer) => answer,
-            Err(Trouble(reason)) => {
-                super::log_trouble(&format!("trigger message {}: {reason}", delivery.message.id));
-                Answer::Later(TROUBLE_PAUSE)
-            }
+            Err(Trouble(reason)) => self.service.comes_again(WORKER, delivery, TROUBLE_PAUSE, &reason),
         }
     }
 }
@@ -166,6 +164,7 @@ impl Attempt<'_> {
         if self.answered_before(&mut record).await? {
             state.record_request(&record).await?;
             state.flush().await?;
+            finished(self.service(), &record);
             return Ok(Answer::Ack);
         }
         let (stop, _with_ours) = self.cancel.child();
@@ -299,6 +298,14 @@ impl Attempt<'_> {
             let run = run_record(record, &report, &run_key, now);
             service.state.record_run(&run).await?;
         }
+        service.telemetry.emit(&ExportFinished {
+            run_id: &record.run_id,
+            target_date: record.target_date,
+            attempt: attempts,
+            retried: !done,
+            report: &report,
+            trace: TraceContext::of(&record.cause.attributes).as_ref(),
+        });
         let task = TaskRecord { attempts, run_key, done, report };
         match place {
             Some(i) => record.tasks[i] = task,
@@ -335,6 +342,7 @@ impl Attempt<'_> {
         // The acknowledgement must not outlive the record in a power cut.
         self.service().state.flush().await?;
         complete(self.service(), self.setup, &record).await?;
+        finished(self.service(), &record);
         Ok(Answer::Ack)
     }
 }
@@ -356,7 +364,31 @@ pub async fn give_up(service: &Service, mut record: RequestRecord, reason: &str)
     record.status = outcome(&record);
     record.reason = Some(reason.to_owned());
     let record = service.state.record_request(&record).await?.unwrap_or(record);
-    complete(service, &setup, &record).await
+    complete(service, &setup, &record).await?;
+    finished(service, &record);
+    Ok(())
+}
+
+/// Tells operators of a request's end.
+fn finished(service: &Service, record: &RequestRecord) {
+    let end = record.finished_at.unwrap_or(record.started_at);
+    let since = |start: Timestamp| Duration::try_from(end.duration_since(start)).unwrap_or_default();
+    let outcome = match record.status {
+        RequestStatus::Duplicate => RequestOutcome::Duplicate,
+        _ => RequestOutcome::Ran(completion(record).status),
+    };
+    service.telemetry.emit(&RequestFinished {
+        run_id: &record.run_id,
+        cause_id: &record.cause.id,
+        target_date: record.target_date,
+        outcome,
+        attempts: record.attempts,
+        totals: record.totals,
+        took: since(record.started_at),
+        publish_latency: record.cause.upstream_at.map(since),
+        reason: record.reason.as_deref(),
+        trace: TraceContext::of(&record.cause.attributes).as_ref(),
+    });
 }
 
 /// Tasks in the order of the request's exports.

@@ -18,6 +18,17 @@ pub enum Verdict {
     Duplicate,
 }
 
+impl Verdict {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Skip => "skip",
+            Self::Reject => "reject",
+            Self::Duplicate => "duplicate",
+        }
+    }
+}
+
 /// One decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {

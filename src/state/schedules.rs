@@ -43,6 +43,16 @@ pub enum SlotState {
 }
 
 impl SlotState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Publishing => "publishing",
+            Self::Run => "run",
+            Self::Missed => "missed",
+            Self::Skipped => "skipped",
+        }
+    }
+
     pub fn is_final(self) -> bool {
         matches!(self, Self::Run | Self::Missed | Self::Skipped)
     }

@@ -14,10 +14,12 @@ use crate::ports::bus::{Backlog, Bus, BusError, BusErrorKind, Delivery, LeaseId,
 use crate::ports::cancel::Cancel;
 use crate::ports::clock::Clock;
 use crate::ports::store::ObjectStore;
+use crate::service::beats::Beats;
 use crate::service::settings::Settings;
 use crate::service::{Exporter, Live, invariants};
 use crate::state::State;
 use crate::state::requests::{CauseRecord, RequestRecord, RequestStatus};
+use crate::telemetry::Telemetry;
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -263,6 +265,8 @@ impl World {
             clock: self.clock.clone(),
             live: Live::new(setup),
             name: name.into(),
+            telemetry: Telemetry::in_memory(|| Timestamp::UNIX_EPOCH),
+            beats: Beats::default(),
             drain: Cancel::default(),
         }
     }

@@ -17,6 +17,7 @@ use phase6::ports::bus::{Bus, NewMessage, Subscription};
 use phase6::ports::cancel::Cancel;
 use phase6::ports::clock::Clock;
 use phase6::ports::store::{Body, Condition, Object, ObjectInfo, ObjectStore, PutOptions, StoreError, Version};
+use phase6::service::beats::Beats;
 use phase6::service::gate::Gate;
 use phase6::service::server::Server;
 use phase6::service::settings::Settings;
@@ -24,6 +25,7 @@ use phase6::service::{Live, Service, Setup, invariants};
 use phase6::state::State;
 use phase6::state::decisions::Verdict;
 use phase6::state::requests::RequestStatus;
+use phase6::telemetry::{LogFormat, Options, Severity, Telemetry};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -241,12 +243,15 @@ impl World {
             gates,
             settings: Settings { lease: Duration::from_secs(15), ..Settings::default() },
         };
+        let quiet = Options { format: LogFormat::Json, threshold: Severity::Critical, trace_project: None };
         let service = Service {
             bus: self.bus.clone(),
             state,
             clock: self.clock.clone(),
             live: Live::new(setup),
             name: format!("copy-{}", self.started),
+            telemetry: Telemetry::new(quiet, || Timestamp::UNIX_EPOCH),
+            beats: Beats::default(),
             drain: Cancel::default(),
         };
         let (stop, shutdown) = watch::channel(false);
