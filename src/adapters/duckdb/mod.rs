@@ -119,16 +119,7 @@ impl DuckDb {
         };
         let types = columns.into_iter().map(|(_, ty)| ty).collect();
         let (fields, cancel) = (fields.into(), cancel.clone());
-        Ok(DuckRows {
-            rows,
-            finished: false,
-            types,
-            fields,
-            witness,
-            cancel,
-            _on_cancel: on_cancel,
-            connection,
-        })
+        Ok(DuckRows { rows, finished: false, types, fields, witness, cancel, _on_cancel: on_cancel, connection })
     }
 }
 
