@@ -119,16 +119,7 @@ impl DuckDb {
         };
         let types = columns.into_iter().map(|(_, ty)| ty).collect();
         let (fields, cancel) = (fields.into(), cancel.clone());
-        Ok(DuckRows {
-            rows,
-            finished: false,
-            types,
-            fields,
-            witness,
-            cancel,
-            _on_cancel: on_cancel,
-            _connection: connection,
-        })
+        Ok(DuckRows { rows, finished: false, types, fields, witness, cancel, _on_cancel: on_cancel, connection })
     }
 }
 
@@ -170,7 +161,16 @@ pub struct DuckRows {
     witness: blame::Witness,
     cancel: Cancel,
     _on_cancel: OnCancel,
-    _connection: raw::Connection,
+    connection: raw::Connection,
+}
+
+impl Drop for DuckRows {
+    /// Freeing the result waits for the engine's threads, which do not know that nobody wants its rows.
+    fn drop(&mut self) {
+        if !self.finished {
+            self.connection.interrupt().ring();
+        }
+    }
 }
 
 impl RowStream for DuckRows {
@@ -280,6 +280,8 @@ mod tests {
             }
         };
         assert_eq!(cancelled(&format!("SELECT x, y {endless}"), &cancel, third), 3);
-        assert_eq!(cancelled(&format!("SELECT x, y {endless}"), &cancel, |_| {}), 0);
+        for sql in [format!("SELECT x, y {endless}"), format!("SELECT count(*) {endless}")] {
+            assert_eq!(cancelled(&sql, &cancel, |_| {}), 0);
+        }
     }
 }

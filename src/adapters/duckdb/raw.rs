@@ -105,7 +105,7 @@ impl Connection {
         // SAFETY: the handle is destroyed by `Prepared` on every path.
         unsafe {
             let state = ffi::duckdb_prepare(self.handle, text.as_ptr(), &mut handle);
-            let prepared = Prepared { handle, _connection: self };
+            let prepared = Prepared { handle, connection: self };
             if state != ffi::DuckDBSuccess {
                 return Err(error_of_text(&owned_text(ffi::duckdb_prepare_error(prepared.handle))));
             }
@@ -151,7 +151,7 @@ impl Drop for Connection {
 /// A prepared statement.
 pub struct Prepared<'c> {
     handle: ffi::duckdb_prepared_statement,
-    _connection: &'c Connection,
+    connection: &'c Connection,
 }
 
 impl Prepared<'_> {
@@ -203,6 +203,9 @@ impl Prepared<'_> {
             }
             loop {
                 if cancel.is_cancelled() {
+                    // Again: an interrupt before the engine began was forgotten, and its other threads, for which the
+                    // destruction waits, may be busy for hours.
+                    self.connection.interrupt.ring();
                     ffi::duckdb_destroy_pending(&mut pending);
                     return Err(cancelled());
                 }
