@@ -50,8 +50,10 @@ async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
         drain: Cancel::default(),
     };
     let (stop, shutdown) = watch::channel(false);
-    let mut server =
-        Server::start(service.clone(), shutdown).await.map_err(|error| context::fail(Exit::Unavailable, error))?;
+    let mut server = Server::start(service.clone(), shutdown.clone())
+        .await
+        .map_err(|error| context::fail(Exit::Unavailable, error))?;
+    server.spawn(crate::service::scheduler::run(service.clone(), shutdown));
     eprintln!("phase6: serving target `{}`", service.live.now().target);
     let mut signals = Signals::new()?;
     let mut watched = Watched::new(root);
