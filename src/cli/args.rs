@@ -144,6 +144,14 @@ SIGTERM finishes what is under way; SIGHUP, or a changed file, reloads the confi
     #[command(after_help = "Examples:
   phase6 explain results/latest.json")]
     Explain(ExplainArgs),
+    /// Say when the scheduler's jobs are due next, or publish a job's message by hand
+    #[command(after_help = "Examples:
+  phase6 schedule next
+  phase6 schedule next --count 3 --from 2025-03-08T00:00:00Z phase6-daily-results
+  phase6 schedule trigger phase6-tonight-picks
+  phase6 schedule trigger phase6-daily-results --at 2025-12-12T10:00:00Z")]
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Publish a message to a topic, also while a service runs; prints its id
     #[command(after_help = "Examples:
   phase6 publish export_trigger --message '{\"export_types\":[\"results\"],\"target_date\":\"2025-12-11\"}'
@@ -485,4 +493,32 @@ pub struct SchemaArgs {
     /// Writes all generated files
     #[arg(long, conflicts_with = "which")]
     pub write: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ScheduleCommand {
+    /// List the next slots: in UTC, in the job's zone, and what is asked for
+    Next(ScheduleNextArgs),
+    /// Publish the job's message now
+    Trigger(ScheduleTriggerArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ScheduleNextArgs {
+    /// Only this job
+    pub job: Option<String>,
+    /// How many slots of each job
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub count: u16,
+    /// From when (default: now)
+    #[arg(long, value_name = "RFC3339")]
+    pub from: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ScheduleTriggerArgs {
+    pub job: String,
+    /// As this slot's own tick: the dates are the slot's, and what it published already stays a duplicate (default: now)
+    #[arg(long, value_name = "SLOT")]
+    pub at: Option<String>,
 }

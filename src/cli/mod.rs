@@ -25,6 +25,7 @@ pub mod report;
 pub mod rollback;
 pub mod run;
 mod runs;
+mod schedule;
 mod serve;
 pub mod test;
 
@@ -64,6 +65,7 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::DeadLetter(args) => dead_letter::run(global, args),
         Command::Gate(args) => gate::run(global, args),
         Command::Explain(args) => explain::run(global, args),
+        Command::Schedule(command) => schedule::run(global, command),
         Command::Publish(args) => publish::run(global, args),
         Command::Pull(args) => pull::run(global, args),
         Command::Check(args) => check::run(global, args),
