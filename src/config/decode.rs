@@ -103,6 +103,38 @@ pub fn publishing(node: &Node, env: Env<'_>, project: &mut Project, findings: &m
         findings.extend(super::lint::monitoring::receivers(node));
         project.alerts.extend(super::monitoring::alert(node));
     }
+    if let Some(node) = node.get("service") {
+        project.service = service(node, findings);
+    }
+}
+
+fn service(node: &Node, findings: &mut Vec<Diagnostic>) -> Service {
+    let absent = Service::default();
+    Service {
+        listen: text(node, "listen").and_then(|t| forms::address(&t).ok()).unwrap_or(absent.listen),
+        push: node.get("push").and_then(|push| self::push(push, findings)),
+        grace: text(node, "grace").and_then(|t| forms::duration(&t).ok()).unwrap_or(absent.grace),
+    }
+}
+
+fn push(node: &Node, findings: &mut Vec<Diagnostic>) -> Option<Push> {
+    let keys_url = text(node, "keys_url").unwrap_or_else(|| "https://www.googleapis.com/oauth2/v3/certs".into());
+    let local = ["http://127.0.0.1:", "http://[::1]:", "http://localhost:"];
+    if !keys_url.starts_with("https://") && !local.iter().any(|prefix| keys_url.starts_with(prefix)) {
+        let message = format!("`{keys_url}` would fetch the keys without TLS");
+        findings.push(Diagnostic::error("bad-value", message, node.span).help("write an https:// address"));
+    }
+    let push = Push {
+        audience: text(node, "audience")?,
+        service_accounts: texts(node.get("service_accounts")),
+        issuer: text(node, "issuer").unwrap_or_else(|| "https://accounts.google.com".into()),
+        keys_url,
+    };
+    if push.service_accounts.is_empty() {
+        let message = "no service account may push: `service_accounts` is empty";
+        findings.push(Diagnostic::error("bad-value", message, node.span).help("name the push subscription's account"));
+    }
+    Some(push)
 }
 
 fn target(name: &Spanned<String>, node: &Node, env: Env<'_>, findings: &mut Vec<Diagnostic>) -> Option<Target> {
@@ -472,6 +504,7 @@ pub fn empty_project(root: &Path) -> Project {
         triggers: Vec::new(),
         alerts: Vec::new(),
         jobs: Vec::new(),
+        service: Service::default(),
         exports: Vec::new(),
         tables: BTreeMap::new(),
     }

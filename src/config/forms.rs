@@ -20,6 +20,12 @@ pub static DUE: Form = Form {
     pattern: "^([01][0-9]|2[0-3]):[0-5][0-9] +[A-Za-z0-9_+/-]+$",
     check: |t| super::monitoring::due_time(t).map(drop),
 };
+pub static ADDRESS: Form = Form {
+    name: "an address with a port",
+    example: "127.0.0.1:8080",
+    pattern: "^(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[0-9]{1,5}$",
+    check: |t| address(t).map(drop),
+};
 pub static ZONE: Form =
     Form { name: "a time zone", example: "America/New_York", pattern: "^[A-Za-z0-9_+/-]+$", check: zone };
 pub static SCHEDULE: Form =
@@ -91,6 +97,11 @@ pub fn clock(text: &str) -> Result<u32, String> {
     }
     let (hour, minute): (u32, u32) = (hour.parse().map_err(|_| bad())?, minute.parse().map_err(|_| bad())?);
     if hour < 24 && minute < 60 { Ok(hour * 60 + minute) } else { Err(bad()) }
+}
+
+/// `127.0.0.1:8080`, `[::1]:0`.
+pub fn address(text: &str) -> Result<std::net::SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is no address with a port"))
 }
 
 fn zone(text: &str) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! What `phase6_publishing.yaml` and `exports/*.yaml` may hold.
 
-use super::forms::{CLOCK, DUE, DURATION, IDENTIFIER, NAME, SCHEDULE, SIZE, ZONE};
+use super::forms::{ADDRESS, CLOCK, DUE, DURATION, IDENTIFIER, NAME, SCHEDULE, SIZE, ZONE};
 use super::monitoring::AlertKind;
 use super::spec::{Field, Kind, Object};
 use Kind::{Any, Bool, Either, Int, List, Map, Number, OneOf, Text};
@@ -36,6 +36,26 @@ pub static PUBLISHING: Object = Object {
         opt!("triggers", List(&Kind::Object(&TRIGGER)), "Upstream events that become export requests"),
         opt!("scheduler", Kind::Object(&SCHEDULER), "Jobs that run by the clock"),
         opt!("alerts", List(&Kind::Object(&ALERT)), "What operators are told"),
+        opt!("service", Kind::Object(&SERVICE), "The HTTP door and the status page of `phase6 serve`"),
+    ],
+};
+
+static SERVICE: Object = Object {
+    doc: "The HTTP door of `phase6 serve`. Its token is taken from the environment: PHASE6_TOKEN.",
+    fields: &[
+        opt!("listen", Kind::Form(&ADDRESS), "Where it listens; 127.0.0.1:8080 if absent"),
+        opt!("push", Kind::Object(&PUSH), "Who may push events, by OIDC token; if absent, the token's owner"),
+        opt!("grace", Kind::Form(&DURATION), "How long a stopping service finishes what it is at; 25s if absent"),
+    ],
+};
+
+static PUSH: Object = Object {
+    doc: "Who may push events.",
+    fields: &[
+        req!("audience", Text, "The audience that the push subscription asks tokens for"),
+        req!("service_accounts", TEXTS, "The e-mail addresses that may push"),
+        opt!("issuer", Text, "Who signs the tokens; https://accounts.google.com if absent"),
+        opt!("keys_url", Text, "Where the issuer's keys are (a JWK set); Google's if absent"),
     ],
 };
 

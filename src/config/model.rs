@@ -6,6 +6,7 @@ use crate::diagnostics::{Span, Spanned};
 use crate::model::schedule::Schedule;
 use crate::model::{Field, Type, Value};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,10 +29,37 @@ pub struct Project {
     pub triggers: Vec<Node>,
     pub alerts: Vec<Alert>,
     pub jobs: Vec<Job>,
+    pub service: Service,
     /// By name.
     pub exports: Vec<Export>,
     /// Declared tables, by `dataset.table` in lower case.
     pub tables: BTreeMap<String, Table>,
+}
+
+/// The HTTP door of `phase6 serve`.
+#[derive(Debug, Clone)]
+pub struct Service {
+    pub listen: SocketAddr,
+    /// Who may push events; `None` leaves them to the token.
+    pub push: Option<Push>,
+    /// How long a stopping service finishes what it is at.
+    pub grace: Duration,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
+        Self { listen, push: None, grace: Duration::from_secs(25) }
+    }
+}
+
+/// Whose OIDC tokens the events door takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Push {
+    pub audience: String,
+    pub service_accounts: Vec<String>,
+    pub issuer: String,
+    pub keys_url: String,
 }
 
 /// When a day begins, for `today`, `yesterday` and friends.
