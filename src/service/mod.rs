@@ -11,6 +11,7 @@ pub mod alerts;
 pub mod consumer;
 pub mod freshness;
 pub mod gate;
+pub mod http;
 pub mod invariants;
 pub mod monitor;
 pub mod orchestrator;
