@@ -9,7 +9,7 @@ use crate::document::json::Encoder;
 use crate::document::spool::Spool;
 use crate::model::dates::DayRule;
 use crate::model::facts::type_of;
-use crate::model::message::TriggerMessage;
+use crate::model::message::{TriggerMessage, attributes};
 use crate::ports::bus::{MAX_BODY, Message};
 use crate::shape::{Ctx, Scope, Val};
 use std::rc::Rc;
@@ -61,14 +61,18 @@ impl Gate {
         super::settings::trigger_subscription(&self.decl.name.value)
     }
 
-    /// The dedupe key of a message: what `dedupe_by` gives, else its `correlation_id`, else the message's id.
+    /// The dedupe key of a message: what `dedupe_by` gives, else its `correlation_id`, else the id with which it
+    /// was pushed, else the message's id.
     pub fn cause_id(&self, project: &Project, rule: &DayRule, message: &Message, json: &serde_json::Value) -> String {
         let declared = self.decl.dedupe_by.as_ref().and_then(|node| {
             let value = evaluate(node, &scope(project, rule, message, json)).ok()?;
             (!value.is_null()).then(|| value.text().into_owned())
         });
         let correlation = || json.get("correlation_id")?.as_str().map(str::to_owned);
-        declared.filter(|id| !id.is_empty()).or_else(correlation).unwrap_or_else(|| message.id.clone())
+        // A message that was pushed twice has two ids here, but one where it came from.
+        let pushed = || message.attributes.get(attributes::CAUSE_ID).cloned();
+        let told = declared.filter(|id| !id.is_empty()).or_else(correlation).or_else(pushed);
+        told.unwrap_or_else(|| message.id.clone())
     }
 
     /// Judges a message. `force` passes over the rules (never over the contract): an operator's word.

@@ -22,9 +22,10 @@ pub async fn event(
     auth::pusher(&door, &headers).await?;
     let project = (door.project)();
     let topics = &project.topics;
-    let topic = topics.get(&topic).or_else(|| topics.values().find(|name| **name == topic)).ok_or_else(|| {
-        Problem::not_found("there is no such topic: the names under `topics:` are known")
-    })?;
+    let topic = topics
+        .get(&topic)
+        .or_else(|| topics.values().find(|name| **name == topic))
+        .ok_or_else(|| Problem::not_found("there is no such topic: the names under `topics:` are known"))?;
     let content = body::read(&headers, content, envelope::MAX_REQUEST).await?;
     let event = envelope::read(&headers, content).map_err(|error| match error {
         envelope::BadEvent::Malformed(reason) => Problem::bad(reason),
@@ -47,11 +48,7 @@ impl From<BusError> for Problem {
 }
 
 /// `POST /v1/runs`: the body is a trigger message; 202 with the message's id. The same `Idempotency-Key` twice is one run.
-pub async fn ask(
-    State(door): State<Arc<Door>>,
-    headers: HeaderMap,
-    content: Body,
-) -> Result<Response, Problem> {
+pub async fn ask(State(door): State<Arc<Door>>, headers: HeaderMap, content: Body) -> Result<Response, Problem> {
     auth::operator(&door, &headers)?;
     let content = body::read(&headers, content, MAX_TRIGGER_BODY).await?;
     let message = TriggerMessage::read(&content).map_err(Problem::bad)?;

@@ -237,7 +237,8 @@ mod tests {
     #[test]
     fn every_form_is_the_same_message() {
         let envelope = pushed().to_string();
-        let cloud = json!({"specversion": "1.0", "id": "77", "source": "//pubsub", "type": FROM_PUBSUB, "data": pushed()});
+        let cloud =
+            json!({"specversion": "1.0", "id": "77", "source": "//pubsub", "type": FROM_PUBSUB, "data": pushed()});
         let head = [("ce-specversion", "1.0"), ("ce-id", "77"), ("ce-source", "//pubsub"), ("ce-type", FROM_PUBSUB)];
         let events = [
             request(&[], &envelope).unwrap(),
@@ -273,7 +274,8 @@ mod tests {
         let event = request(&head, "{}").unwrap();
         assert_eq!((event.body.as_slice(), event.id.as_deref()), (b"{}".as_slice(), Some("/mine 1")));
         assert_eq!(event.attributes["ce-source"], "/mine");
-        let structured = json!({"specversion": "1.0", "id": "1", "source": "/mine", "type": "t", "data_base64": "e30="});
+        let structured =
+            json!({"specversion": "1.0", "id": "1", "source": "/mine", "type": "t", "data_base64": "e30="});
         let event = request(&[("content-type", "application/cloudevents+json")], structured.to_string()).unwrap();
         assert_eq!(event.body, b"{}");
     }
@@ -281,7 +283,8 @@ mod tests {
     #[test]
     fn the_sender_s_own_cause_stays() {
         let mut event = pushed();
-        event["message"]["attributes"] = json!({"phase6-cause-id": "tick/job/2025", "phase6-cause-time": "2025-12-12T10:00:00Z"});
+        event["message"]["attributes"] =
+            json!({"phase6-cause-id": "tick/job/2025", "phase6-cause-time": "2025-12-12T10:00:00Z"});
         let kept = request(&[], event.to_string()).unwrap().into_message().attributes;
         assert_eq!(kept[attributes::CAUSE_ID], "tick/job/2025");
         assert_eq!(kept[attributes::CAUSE_TIME], "2025-12-12T10:00:00Z");
@@ -308,10 +311,18 @@ mod tests {
             (vec![], with(&|e| e["message"]["attributes"] = json!([])), "no object"),
             (vec![], with(&|e| e["message"]["publishTime"] = json!("soon")), "no time"),
             (vec![], json!({"message": {}, "subscription": "s"}).to_string(), "neither data nor attributes"),
-            (vec![cloud], "{}".into(), "no `specversion`"),
-            (vec![cloud], json!({"specversion": "0.3", "id": "1", "source": "s", "type": "t", "data": 1}).to_string(), "0.3"),
+            (vec![cloud], json!({"data": 1}).to_string(), "no `specversion`"),
+            (
+                vec![cloud],
+                json!({"specversion": "0.3", "id": "1", "source": "s", "type": "t", "data": 1}).to_string(),
+                "0.3",
+            ),
             (vec![cloud], json!({"specversion": "1.0", "id": "1", "source": "s", "type": "t"}).to_string(), "no data"),
-            (vec![cloud], json!({"specversion": "1.0", "id": 1, "source": "s", "type": "t"}).to_string(), "`id` is no text"),
+            (
+                vec![cloud],
+                json!({"specversion": "1.0", "id": 1, "source": "s", "type": "t", "data": 1}).to_string(),
+                "`id` is no text",
+            ),
             (vec![("ce-specversion", "1.0")], "{}".into(), "no `id`"),
             (vec![("content-type", "application/cloudevents-batch+json")], "[]".into(), "one by one"),
         ] {

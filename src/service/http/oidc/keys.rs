@@ -172,7 +172,8 @@ pub struct UrlKeys {
 
 impl KeySource for UrlKeys {
     fn fetch(&self) -> Result<Vec<u8>, String> {
-        let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).max_redirects(0).build();
+        let config =
+            ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).max_redirects(0).build();
         let mut response = ureq::Agent::from(config).get(&self.url).call().map_err(|e| e.to_string())?;
         response.body_mut().with_config().limit(256 * 1024).read_to_vec().map_err(|e| e.to_string())
     }

@@ -166,7 +166,10 @@ mod tests {
     fn sizes_and_names() {
         assert_eq!((number(7), number(1_234_567)), ("7".into(), "1,234,567".into()));
         assert_eq!((bytes(999), bytes(48_900)), ("999 B".into(), "48.9 KB".into()));
-        assert_eq!((millis(3.21), millis(2_500.0), millis(125e3)), ("3.2 ms".into(), "2.5 s".into(), "2 min 5 s".into()));
+        assert_eq!(
+            (millis(3.21), millis(2_500.0), millis(125e3)),
+            ("3.2 ms".into(), "2.5 s".into(), "2 min 5 s".into())
+        );
         assert_eq!(encoded("a/b <c>", true), "a/b%20%3Cc%3E");
         assert_eq!(encoded("tick/x", false), "tick%2Fx");
     }

@@ -67,7 +67,10 @@ pub fn router() -> Router<Arc<Door>> {
     Router::new()
         .route("/", get(async |State(door): State<Arc<Door>>| door.page("overview.html", overview::page(&door).await)))
         .route("/runs", get(async |State(door): State<Arc<Door>>| door.page("runs.html", records::runs(&door).await)))
-        .route("/gates", get(async |State(door): State<Arc<Door>>| door.page("gates.html", records::gates(&door).await)))
+        .route(
+            "/gates",
+            get(async |State(door): State<Arc<Door>>| door.page("gates.html", records::gates(&door).await)),
+        )
         .route(
             "/dead-letters",
             get(async |State(door): State<Arc<Door>>| door.page("letters.html", records::letters(&door).await)),

@@ -16,8 +16,7 @@ const SHOWN: usize = 5;
 
 pub async fn page(door: &Door) -> Page {
     let project = (door.project)();
-    let (facts, slots, alerts) =
-        tokio::join!(door.facts.freshness(), door.facts.slots(8), door.facts.alerts());
+    let (facts, slots, alerts) = tokio::join!(door.facts.freshness(), door.facts.slots(8), door.facts.alerts());
     let runs = door.state.requests(LOOK_BACK).await?;
     let mut exports = Vec::new();
     for export in &project.exports {
