@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bus;
+mod browser;
 mod cases;
 mod corpus;
 mod exit_codes;
