@@ -161,7 +161,7 @@ async fn fill(state: &State, store: &MemoryStore, bus: &MemoryBus) {
     }
     let subscription = Subscription {
         name: "phase6-export".into(),
-        topic: "t".into(),
+        topic: "nba-phase6-export-trigger".into(),
         lease: Duration::from_secs(60),
         backoff: (Duration::from_secs(1), Duration::from_secs(10)),
         max_attempts: 5,
@@ -169,7 +169,7 @@ async fn fill(state: &State, store: &MemoryStore, bus: &MemoryBus) {
         from_earliest: true,
     };
     bus.ensure(&subscription).await.unwrap();
-    bus.publish("t", &NewMessage::default()).await.unwrap();
+    bus.publish("nba-phase6-export-trigger", &NewMessage { body: b"{}".to_vec(), ..NewMessage::default() }).await.unwrap();
 }
 
 /// Serves on a thread of its own until the process ends.
