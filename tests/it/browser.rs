@@ -98,7 +98,7 @@ fn request(id: &str, status: &str, kind: &str, cause: &str, tasks: Vec<Value>) -
     let exports: Vec<&Value> = tasks.iter().map(|t| &t["report"]["export"]).collect();
     json!({"run_id": id, "target": "local", "target_date": "2025-12-12", "exports": exports, "params": {"min_games": 5},
         "update_latest": true, "status": status, "attempts": 1, "started_at": "2025-12-12T18:00:04Z",
-        "finished_at": "2025-12-12T18:00:05.24Z", "tasks": tasks, "completion_message": "m-104",
+        "finished_at": "2025-12-12T18:00:05.24Z", "tasks": tasks,
         "cause": {"kind": kind, "id": cause, "time": "2025-12-12T18:00:00Z", "topic": "nba-phase6-export-trigger",
             "message_id": "m-103", "published_at": "2025-12-12T18:00:02Z", "decision": "20251212T180001Z-d1",
             "correlation_id": "abc-123", "upstream_batch_id": "batch_2025-12-12_1734012345",
@@ -169,7 +169,9 @@ async fn fill(state: &State, store: &MemoryStore, bus: &MemoryBus) {
         from_earliest: true,
     };
     bus.ensure(&subscription).await.unwrap();
-    bus.publish("nba-phase6-export-trigger", &NewMessage { body: b"{}".to_vec(), ..NewMessage::default() }).await.unwrap();
+    bus.publish("nba-phase6-export-trigger", &NewMessage { body: b"{}".to_vec(), ..NewMessage::default() })
+        .await
+        .unwrap();
 }
 
 /// Serves on a thread of its own until the process ends.

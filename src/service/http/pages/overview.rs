@@ -22,6 +22,12 @@ pub async fn page(door: &Door) -> Page {
     for export in &project.exports {
         exports.push(summary(door, export, &facts, &runs).await?);
     }
+    // What needs somebody comes first; the others stay in the order of their names.
+    exports.sort_by_key(|e: &Summary| match e.state {
+        "stale" => 0,
+        "never" => 1,
+        _ => 2,
+    });
     let letters = door.state.dead_letters().await?;
     let decisions = door.state.decisions(SHOWN).await?;
     let backlogs = backlogs(door).await;
