@@ -34,9 +34,10 @@ pub struct Key {
 }
 
 impl Key {
-    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), ()> {
+    /// Whether the key's owner signed the message, by RS256.
+    pub fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
         let key = RsaPublicKeyComponents { n: &self.n, e: &self.e };
-        key.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature).map_err(|_| ())
+        key.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok()
     }
 }
 

@@ -56,19 +56,19 @@ fn ago(at: Timestamp, now: Timestamp) -> String {
 /// One unit, rounded down: `5 min`.
 fn span(seconds: i64) -> String {
     match seconds {
-        ..120 => format!("{seconds} s"),
-        ..7_200 => format!("{} min", seconds / 60),
-        ..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
+        172_800.. => format!("{} days", seconds / 86_400),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        120..7_200 => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
     }
 }
 
 fn millis(ms: f64) -> String {
     match ms {
-        ..10.0 => format!("{ms:.1} ms"),
-        ..1_000.0 => format!("{ms:.0} ms"),
-        ..120_000.0 => format!("{:.1} s", ms / 1e3),
-        _ => format!("{} min {} s", (ms / 60e3) as u64, (ms / 1e3) as u64 % 60),
+        120_000.0.. => format!("{} min {} s", (ms / 60e3) as u64, (ms / 1e3) as u64 % 60),
+        1_000.0.. => format!("{:.1} s", ms / 1e3),
+        10.0.. => format!("{ms:.0} ms"),
+        _ => format!("{ms:.1} ms"),
     }
 }
 
@@ -86,7 +86,7 @@ fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
