@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod bus;
 mod browser;
+mod bus;
 mod cases;
 mod corpus;
 mod exit_codes;
