@@ -159,8 +159,8 @@ fn join(a: Outcome, b: Outcome, decides: bool) -> Outcome {
     let decided = Outcome::Is(Value::Bool(decides));
     let computed = |o: &Outcome| matches!(o, Outcome::Is(_));
     if !computed(&a) || !computed(&b) {
-        // Which side is computed first is not said, nor whether the other is computed at all.
-        let open = a == Outcome::Open || b == Outcome::Open || a == decided || b == decided;
+        // Which side is computed first is not said, nor whether the other is computed at all. As a condition NULL decides as well.
+        let open = [&a, &b].iter().any(|o| **o == Outcome::Open || **o == decided || **o == Outcome::Is(Value::Null));
         return if open { Outcome::Open } else { Outcome::Fails };
     }
     if a == decided || b == decided {
