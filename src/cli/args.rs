@@ -119,6 +119,7 @@ rollback, and runs of an older date, do not replace what it restored.")]
     /// Work messages and schedules until a signal ends it: triggers, exports, completion messages
     #[command(after_help = "Examples:
   phase6 serve
+  phase6 serve --listen 127.0.0.1:8080        # status page, /metrics, POST /v1/events/<topic>
   phase6 serve --jobs 4 --grace 60s
 
 SIGTERM finishes what is under way; SIGHUP, or a changed file, reloads the configuration.")]
@@ -267,9 +268,12 @@ pub struct ServeArgs {
     /// How many requests are worked at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub requests: u16,
-    /// How long work under way may take to finish after SIGTERM
-    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = crate::config::forms::duration)]
-    pub grace: std::time::Duration,
+    /// How long work under way may take to finish after SIGTERM (default: `service.grace`, 25s)
+    #[arg(long, value_name = "DURATION", value_parser = crate::config::forms::duration)]
+    pub grace: Option<std::time::Duration>,
+    /// Opens the HTTP door here: events, runs, health, metrics, status page (default: `service.listen`, else no door)
+    #[arg(long, value_name = "ADDRESS:PORT", env = "PHASE6_LISTEN")]
+    pub listen: Option<std::net::SocketAddr>,
     /// How the log is written, on standard error
     #[arg(long, value_enum, default_value_t = crate::telemetry::LogFormat::Auto)]
     pub log_format: crate::telemetry::LogFormat,

@@ -6,6 +6,7 @@ pub mod check;
 pub mod context;
 mod dead_letter;
 pub mod doctor;
+mod door;
 pub mod exit;
 mod explain;
 pub mod fresh;

@@ -128,7 +128,9 @@ fn trigger(global: &Global, args: &ScheduleTriggerArgs) -> Result<Exit, Exit> {
     })?;
     let cause = scheduler::cause_id(&job.name.value, slot);
     match global.format {
-        Format::Json | Format::Jsonl => println!("{}", json!({"message_id": id, "cause_id": cause, "slot": slot.to_string()})),
+        Format::Json | Format::Jsonl => {
+            println!("{}", json!({"message_id": id, "cause_id": cause, "slot": slot.to_string()}))
+        }
         _ if global.quiet => {}
         _ => println!("published message {id} for `{cause}`: {}", asks_for(job, &context::day_rule(&project)?, slot)),
     }

@@ -1,9 +1,9 @@
 //! `phase6 serve`: the whole picture on one machine, until a signal ends it.
 
 use super::args::{Global, ServeArgs};
-use super::context;
 use super::exit::Exit;
 use super::monitoring::{self, Watch};
+use super::{context, door};
 use crate::ports::cancel::Cancel;
 use crate::ports::clock::SystemClock;
 use crate::service::beats::Beats;
@@ -12,7 +12,7 @@ use crate::service::settings::Settings;
 use crate::service::{Live, Service, Setup};
 use crate::telemetry::{LoopFailed, Reloaded, Severity, Started, Stopped, Telemetry};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -45,6 +45,12 @@ async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
     let telemetry = monitoring::telemetry(args.log_format, global.quiet);
     let bus = context::bus(&setup.project, global, Arc::new(SystemClock))?;
     let root = setup.project.root.clone();
+    let grace = args.grace.unwrap_or(setup.project.service.grace);
+    let listener = match door::address(&setup.project, args.listen) {
+        Some(address) => Some(door::bind(address).await?),
+        None => None,
+    };
+    let listen = listener.as_ref().and_then(|l| l.local_addr().ok()).map(|a| a.to_string());
     let service = Service {
         bus,
         state: engine.state.clone(),
@@ -60,7 +66,17 @@ async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
         .await
         .map_err(|error| context::fail(Exit::Unavailable, error))?;
     let mut watch = Watch::start(&engine, service.bus.clone(), &telemetry, &service.name, shutdown.clone());
-    started(&telemetry, &service.live.now());
+    let report = Arc::new(Mutex::new(watch.report.clone()));
+    if let Some(listener) = listener {
+        let door = Arc::new(door::door(&service, &service.live.now(), &engine, report.clone()));
+        let (telemetry, shutdown) = (telemetry.clone(), shutdown.clone());
+        server.spawn(async move {
+            if let Err(error) = crate::service::http::serve(listener, door, shutdown).await {
+                telemetry.emit(&LoopFailed { name: "door", reason: &error.to_string() });
+            }
+        });
+    }
+    started(&telemetry, &service.live.now(), listen.as_deref());
     let mut signals = Signals::new()?;
     let mut watched = Watched::new(root);
     loop {
@@ -69,6 +85,7 @@ async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
             Wish::Reload => {
                 if let Some(engine) = reload(global, args, &service, &mut server, &telemetry).await {
                     watch = Watch::start(&engine, service.bus.clone(), &telemetry, &service.name, shutdown.clone());
+                    *report.lock().unwrap_or_else(PoisonError::into_inner) = watch.report.clone();
                 }
             }
         }
@@ -77,7 +94,7 @@ async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
     let _ = stop.send(true);
     drop(watch);
     let finished = tokio::select! {
-        finished = server.finish(args.grace) => finished,
+        finished = server.finish(grace) => finished,
         () = signals.stop() => false,
     };
     let reason = if finished { "by a signal" } else { "by a signal; what was not finished comes again" };
@@ -105,13 +122,13 @@ async fn reload(
     Some(engine)
 }
 
-fn started(telemetry: &Telemetry, setup: &Setup) {
+fn started(telemetry: &Telemetry, setup: &Setup, listen: Option<&str>) {
     telemetry.emit(&Started {
         target: &setup.target,
         exports: setup.project.exports.len(),
         jobs: setup.project.jobs.len(),
         triggers: setup.gates.len(),
-        listen: None,
+        listen,
     });
 }
 

@@ -108,10 +108,14 @@ pub fn publishing(node: &Node, env: Env<'_>, project: &mut Project, findings: &m
     }
 }
 
+/// Where a declared door is when it does not say.
+const DEFAULT_LISTEN: std::net::SocketAddr =
+    std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+
 fn service(node: &Node, findings: &mut Vec<Diagnostic>) -> Service {
     let absent = Service::default();
     Service {
-        listen: text(node, "listen").and_then(|t| forms::address(&t).ok()).unwrap_or(absent.listen),
+        listen: text(node, "listen").map_or(Some(DEFAULT_LISTEN), |t| forms::address(&t).ok()),
         push: node.get("push").and_then(|push| self::push(push, findings)),
         grace: text(node, "grace").and_then(|t| forms::duration(&t).ok()).unwrap_or(absent.grace),
     }

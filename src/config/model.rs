@@ -39,7 +39,8 @@ pub struct Project {
 /// The HTTP door of `phase6 serve`.
 #[derive(Debug, Clone)]
 pub struct Service {
-    pub listen: SocketAddr,
+    /// Where the door is, where one is declared.
+    pub listen: Option<SocketAddr>,
     /// Who may push events; `None` leaves them to the token.
     pub push: Option<Push>,
     /// How long a stopping service finishes what it is at.
@@ -48,8 +49,7 @@ pub struct Service {
 
 impl Default for Service {
     fn default() -> Self {
-        let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
-        Self { listen, push: None, grace: Duration::from_secs(25) }
+        Self { listen: None, push: None, grace: Duration::from_secs(25) }
     }
 }
 
