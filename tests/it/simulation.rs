@@ -63,7 +63,15 @@ fn the_lives_are_eventful() {
     }
     println!("{all:?}");
     assert!(all.crashes > 20 && all.published > 100 && all.duplicates > 10 && all.dead_letters > 10, "{all:?}");
-    assert!(all.skipped > 10 && all.faults > 100 && all.failed > 5 && all.completions > 100, "{all:?}");
+    assert!(
+        all.skipped > 10
+            && all.faults > 100
+            && all.failed > 5
+            && all.completions > 100
+            && all.slots >= 40
+            && all.ticks > 5,
+        "{all:?}"
+    );
 }
 
 /// The same seed lives the same life.

@@ -48,6 +48,8 @@ pub struct FaultyBus {
     pub truth: State,
     pub violations: Arc<Mutex<Vec<String>>>,
     leased: Mutex<BTreeMap<LeaseId, Message>>,
+    /// The cause ids of all that was ever published, lost replies included.
+    pub published: Mutex<Vec<String>>,
     /// The broken variant that acknowledges when it takes.
     pub ack_first: AtomicBool,
     /// The broken variant that forgets causes.
@@ -64,6 +66,7 @@ impl FaultyBus {
             truth,
             violations,
             leased: Mutex::default(),
+            published: Mutex::default(),
             ack_first: AtomicBool::new(false),
             no_dedupe: AtomicBool::new(false),
         }
@@ -105,6 +108,8 @@ impl Bus for FaultyBus {
             return Err(self.lost());
         }
         let id = self.inner.publish(topic, message).await?;
+        let cause = message.attributes.get(phase6::model::message::attributes::CAUSE_ID).cloned();
+        self.published.lock().unwrap().extend(cause);
         if self.strikes() {
             // Kept twice: a client that tried again after a time-out.
             self.inner.publish(topic, message).await?;
