@@ -27,9 +27,6 @@ pub enum Answer {
     Later(Duration),
 }
 
-/// How long one pull waits; also how long a shutdown may go unnoticed.
-const PULL_WAIT: Duration = Duration::from_millis(500);
-
 /// How long the loop waits for a free hand before it shows that it is alive.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 
@@ -58,7 +55,8 @@ pub async fn consume(
         };
         let Ok(first) = first else { break };
         let free = 1 + permits.available_permits();
-        let pulled = match service.bus.pull(&subscription.name, free, PULL_WAIT).await {
+        let wait = service.live.now().settings.pull_wait;
+        let pulled = match service.bus.pull(&subscription.name, free, wait).await {
             Ok(pulled) => pulled,
             Err(error) => {
                 failures += 1;

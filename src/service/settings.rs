@@ -23,6 +23,8 @@ pub struct Settings {
     pub exports: usize,
     /// How long a delivery is leased; extended while it is worked.
     pub lease: Duration,
+    /// How long one pull waits; also how long a shutdown may go unnoticed.
+    pub pull_wait: Duration,
     /// How long a whole request may take.
     pub run_timeout: Duration,
     /// Attempts of an export on transient errors.
@@ -41,6 +43,7 @@ impl Default for Settings {
             requests: 4,
             exports: 2,
             lease: Duration::from_secs(60),
+            pull_wait: Duration::from_millis(500),
             run_timeout: Duration::from_secs(30 * 60),
             max_attempts: 5,
             give_up_after: Duration::from_secs(2 * 3600),

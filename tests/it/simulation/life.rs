@@ -246,7 +246,11 @@ impl World {
             target: "sim".into(),
             exporter: Arc::new(exporter),
             gates,
-            settings: Settings { lease: Duration::from_secs(15), ..Settings::default() },
+            settings: Settings {
+                lease: Duration::from_secs(15),
+                pull_wait: Duration::from_secs(10),
+                ..Settings::default()
+            },
         };
         let quiet = Options { format: LogFormat::Json, threshold: Severity::Critical, trace_project: None };
         let service = Service {
