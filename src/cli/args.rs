@@ -158,6 +158,7 @@ SIGTERM finishes what is under way; SIGHUP, or a changed file, reloads the confi
   phase6 publish export_trigger --message '{\"export_types\":[\"results\"],\"target_date\":\"2025-12-11\"}'
   phase6 publish nba-phase5-predictions-complete --message @event.json --attribute source=manual
   generate | phase6 publish predictions_complete --message -
+  phase6 publish export_trigger --jsonl < messages.jsonl        # one body a line
 
 TOPIC is a key under `topics:` or a topic's own name. With --now the message is published as of that time.")]
     Publish(PublishArgs),
@@ -271,12 +272,21 @@ pub struct ServeArgs {
     /// How long work under way may take to finish after SIGTERM (default: `service.grace`, 25s)
     #[arg(long, value_name = "DURATION", value_parser = crate::config::forms::duration)]
     pub grace: Option<std::time::Duration>,
+    /// How long a message stays with a copy of the service that died, before another one gets it (1s to 600s)
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = lease)]
+    pub lease: std::time::Duration,
     /// Opens the HTTP door here: events, runs, health, metrics, status page (default: `service.listen`, else no door)
     #[arg(long, value_name = "ADDRESS:PORT", env = "PHASE6_LISTEN")]
     pub listen: Option<std::net::SocketAddr>,
     /// How the log is written, on standard error
     #[arg(long, value_enum, default_value_t = crate::telemetry::LogFormat::Auto)]
     pub log_format: crate::telemetry::LogFormat,
+}
+
+/// A lease: what is shorter cannot be extended in time, what is longer no bus takes.
+fn lease(text: &str) -> Result<std::time::Duration, String> {
+    let lease = crate::config::forms::duration(text)?;
+    if (1..=600).contains(&lease.as_secs()) { Ok(lease) } else { Err("a lease takes 1s to 600s".to_owned()) }
 }
 
 #[derive(Debug, Args)]
@@ -406,8 +416,11 @@ pub struct PublishArgs {
     /// A key under `topics:`, or a topic's own name
     pub topic: String,
     /// The body: a text, @FILE, or - for standard input
-    #[arg(long, value_name = "TEXT|@FILE|-", required_unless_present = "attributes", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT|@FILE|-", required_unless_present_any = ["attributes", "jsonl"], allow_hyphen_values = true)]
     pub message: Option<String>,
+    /// Publishes each line of standard input as one message, in their order
+    #[arg(long, conflicts_with = "message")]
+    pub jsonl: bool,
     /// An attribute; may be repeated
     #[arg(long = "attribute", value_name = "NAME=VALUE")]
     pub attributes: Vec<String>,

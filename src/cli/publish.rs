@@ -3,12 +3,13 @@
 use super::args::{Format, Global, PublishArgs};
 use super::context::{self, fail};
 use super::exit::Exit;
-use crate::ports::bus::NewMessage;
+use crate::ports::bus::{Bus, NewMessage};
 use crate::ports::clock::{Clock, FixedClock, SystemClock};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::sync::Arc;
+use std::task::Poll;
 
 pub fn run(global: &Global, args: &PublishArgs) -> Exit {
     match prepared(global, args) {
@@ -19,18 +20,71 @@ pub fn run(global: &Global, args: &PublishArgs) -> Exit {
 fn prepared(global: &Global, args: &PublishArgs) -> Result<Exit, Exit> {
     let project = context::load(global)?.project;
     let topic = context::topic(&project, &args.topic)?;
-    let message = NewMessage { body: body(args)?, attributes: attributes(&args.attributes)? };
+    let attributes = attributes(&args.attributes)?;
     let bus = context::bus(&project, global, clock(global)?)?;
-    let id = context::runtime()?.block_on(async {
-        context::ensure_subscriptions(&project, bus.as_ref()).await?;
-        bus.publish(&topic, &message).await.map_err(context::bus_failed)
-    })?;
-    match global.format {
-        Format::Json | Format::Jsonl => println!("{}", json!({ "messageIds": [id] })),
-        _ if global.quiet => {}
-        _ => println!("{id}"),
+    let runtime = context::runtime()?;
+    runtime.block_on(context::ensure_subscriptions(&project, bus.as_ref()))?;
+    let publish = |bodies: Vec<Vec<u8>>| {
+        let messages: Vec<NewMessage> =
+            bodies.into_iter().map(|body| NewMessage { body, attributes: attributes.clone() }).collect();
+        runtime.block_on(together(bus.as_ref(), &topic, &messages)).map(|ids| say(global, &ids))
+    };
+    if args.jsonl {
+        let mut lines = std::io::stdin().lock().lines();
+        loop {
+            let bodies = next_lines(&mut lines)?;
+            if bodies.is_empty() {
+                return Ok(Exit::Ok);
+            }
+            publish(bodies)?;
+        }
     }
+    publish(vec![body(args)?])?;
     Ok(Exit::Ok)
+}
+
+/// Messages that go to the bus together, so that they share its sync.
+const TOGETHER: usize = 256;
+
+/// The bodies of the next lines; empty lines are none. Nothing is left when standard input ends.
+fn next_lines(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Result<Vec<Vec<u8>>, Exit> {
+    let mut bodies = Vec::new();
+    while bodies.len() < TOGETHER
+        && let Some(line) = lines.next()
+    {
+        let line = line.map_err(|e| fail(Exit::Usage, format!("standard input cannot be read: {e}")))?;
+        if !line.trim().is_empty() {
+            bodies.push(line.into_bytes());
+        }
+    }
+    Ok(bodies)
+}
+
+/// Publishes all; every publish is begun, in order, before the first is awaited.
+async fn together(bus: &dyn Bus, topic: &str, messages: &[NewMessage]) -> Result<Vec<String>, Exit> {
+    let mut under_way: Vec<_> = messages.iter().map(|message| Some(bus.publish(topic, message))).collect();
+    let mut ids = vec![String::new(); messages.len()];
+    std::future::poll_fn(|task| {
+        for (id, slot) in ids.iter_mut().zip(&mut under_way) {
+            let Some(future) = slot else { continue };
+            match future.as_mut().poll(task) {
+                Poll::Ready(Ok(published)) => (*id, *slot) = (published, None),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(context::bus_failed(error))),
+                Poll::Pending => {}
+            }
+        }
+        if under_way.iter().all(Option::is_none) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await?;
+    Ok(ids)
+}
+
+fn say(global: &Global, ids: &[String]) {
+    match global.format {
+        Format::Json | Format::Jsonl => println!("{}", json!({ "messageIds": ids })),
+        _ if global.quiet => {}
+        _ => ids.iter().for_each(|id| println!("{id}")),
+    }
 }
 
 /// The publish time: now, or `--now` where that is not to come.

@@ -35,7 +35,12 @@ fn setup(global: &Global, args: &ServeArgs) -> Result<(Setup, crate::engine::exp
     let loaded = context::load(global)?;
     let target = context::target(&loaded.project, global)?.name.value.clone();
     let engine = context::engine(loaded, global)?;
-    let settings = Settings { exports: args.jobs.into(), requests: args.requests.into(), ..Settings::default() };
+    let settings = Settings {
+        exports: args.jobs.into(),
+        requests: args.requests.into(),
+        lease: args.lease,
+        ..Settings::default()
+    };
     let setup = Setup::of(engine.clone(), target, settings).map_err(|reason| context::fail(Exit::Usage, reason))?;
     Ok((setup, engine))
 }

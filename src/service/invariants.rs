@@ -84,7 +84,7 @@ pub fn every_lease_is_free(backlog: Backlog, slots: &[SlotRecord]) -> Vec<Violat
 }
 
 /// 7. Each of a job's nominal slots ended as exactly one of run, missed, skipped. `published` are the slots of the ticks that
-/// were published, repeated ones included.
+///    were published, repeated ones included.
 pub fn each_slot_has_one_outcome(
     nominal: &[Timestamp],
     records: &[SlotRecord],

@@ -85,6 +85,28 @@ fn bodies_come_from_files_and_standard_input() {
 }
 
 #[test]
+fn many_messages_come_a_line_each() {
+    let s = shipped();
+    let mut command = s.command("publish export_trigger --jsonl --attribute from=file");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let text: String = (0..300).map(|n| format!("{{\"n\":{n}}}\n\n")).collect();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let ids: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    let got = pulled(s.run("pull export_trigger --max 1000 --format jsonl"));
+    assert_eq!((ids.len(), got.len()), (300, 300), "an empty line is no message");
+    for (n, (id, message)) in ids.iter().zip(&got).enumerate() {
+        assert_eq!(
+            (&message["messageId"], &message["message"]["n"]),
+            (&json!(id), &json!(n)),
+            "in the order of the lines"
+        );
+        assert_eq!(message["attributes"], json!({"from": "file"}));
+    }
+}
+
+#[test]
 fn a_waiting_pull_hears_of_another_process() {
     let s = shipped();
     s.run("pull export_complete").expect(0);
@@ -109,6 +131,7 @@ fn wrong_use_is_named() {
     );
     assert!(said("pull nba-phase6-export-compete").contains("did you mean `nba-phase6-export-complete`?"));
     assert!(said("publish export_trigger").contains("--message"));
+    assert!(said("publish export_trigger --message x --jsonl").contains("cannot be used with"));
     assert!(said("publish export_trigger --message ''").contains("neither a body nor attributes"));
     assert!(said("publish export_trigger --message @absent.json").contains("@absent.json: No such file"));
     assert!(said("publish export_trigger --message x --attribute k").contains("write NAME=VALUE"));

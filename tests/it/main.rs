@@ -6,6 +6,7 @@ mod browser;
 mod bus;
 mod cases;
 mod corpus;
+mod crashes;
 mod exit_codes;
 mod harness;
 mod killed;
