@@ -20,7 +20,8 @@ pub fn run(global: &Global, args: &ExplainArgs) -> Exit {
 }
 
 fn prepared(global: &Global, args: &ExplainArgs) -> Result<Exit, Exit> {
-    let engine = context::engine(context::load(global)?, global)?;
+    // The analysis tells which tables a query reads.
+    let engine = context::engine(context::load_checked(global)?, global)?;
     let runtime = context::runtime()?;
     let found = runtime.block_on(origin(&engine, &args.path))?;
     output::record(global, &found, human);

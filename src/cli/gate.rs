@@ -103,9 +103,19 @@ async fn force(service: &Service, decision: Decision) -> Result<String, Exit> {
         attributes: BTreeMap::new(),
         body: Vec::new(),
     };
+    let away = |e: String| context::fail(Exit::Unavailable, e);
+    let accepted = service.state.accepted(&decision.trigger, &decision.cause_id).await;
+    match accepted.map_err(|e| away(e.to_string()))? {
+        // An earlier word of an operator that was cut off before it was recorded.
+        Some(own) if own == decision.id && decision.verdict != Verdict::Accept => {}
+        Some(by) => {
+            let cause = &decision.cause_id;
+            return Err(usage(format!("the cause `{cause}` was accepted already, by the decision {by}; see `phase6 runs`")));
+        }
+        None => {}
+    }
     match gate.judge(&setup.project, &setup.rule, &message, &decision.message, true) {
         Judgement::Accept(accepted) => {
-            let away = |e: String| context::fail(Exit::Unavailable, e);
             let untraced = BTreeMap::new();
             let published = orchestrator::publish(service, &setup, gate, &accepted, &decision, &untraced);
             let id = published.await.map_err(|e| away(e.0))?;

@@ -12,6 +12,7 @@ mod harness;
 mod killed;
 mod outside;
 mod own_tests;
+mod service;
 mod shipped;
 mod simulation;
 mod tidy;

@@ -1,0 +1,9 @@
+//! The service end to end: the real `phase6 serve`, messages by the real `phase6 publish`, and what comes out of it.
+
+mod desk;
+mod door;
+mod failures;
+mod gates;
+mod life;
+mod refusals;
+mod scenarios;
