@@ -31,7 +31,7 @@ targets:
     store: {type: directory, path: public}
     state: {type: directory, path: state}
     bus: {type: embedded, path: bus}
-topics: {predictions_complete: up, export_trigger: trigger, export_complete: complete}
+topics: {predictions_complete: upstream, export_trigger: trigger, export_complete: complete}
 triggers:
   - name: orchestrator
     topic: predictions_complete
@@ -169,13 +169,13 @@ impl World {
 
     /// Mostly good messages, some a second time, some that a rule or a check turns away.
     fn send(&mut self, n: usize) {
-        let topic = if self.random.below(3) == 0 { "up" } else { "trigger" };
+        let topic = if self.random.below(3) == 0 { "upstream" } else { "trigger" };
         let day = format!("2025-12-{:02}", 1 + self.random.below(20));
         let kind = self.random.below(20);
         let body = match (topic, kind) {
             (_, 0..4) if self.last.contains_key(topic) => self.last[topic].clone(),
             (_, 4) => "no JSON".to_owned(),
-            ("up", _) => {
+            ("upstream", _) => {
                 let status = if kind == 5 { "failed" } else { "success" };
                 let metadata = json!({"batch_id": format!("batch-{n}"), "completion_pct": 99.5});
                 json!({"status": status, "game_date": day, "metadata": metadata}).to_string()
@@ -199,7 +199,8 @@ impl World {
         let early = self.random.below(messages as u64 + 1) as usize;
         (0..early).for_each(|n| self.send(round * 10 + n));
         let running = Running::start(&self.sandbox);
-        let life = Duration::from_millis(60 + self.random.below(500));
+        // From before it has started to some requests later.
+        let life = Duration::from_millis(10 + self.random.below(450));
         for n in early..messages {
             std::thread::sleep(life / messages as u32);
             self.send(round * 10 + n);
@@ -260,9 +261,9 @@ impl World {
     }
 
     fn judge(&self) -> Vec<Violation> {
-        let (up, trigger, complete) = (self.heard("up"), self.heard("trigger"), self.heard("complete"));
+        let (up, trigger, complete) = (self.heard("upstream"), self.heard("trigger"), self.heard("complete"));
         for (topic, sent) in &self.sent {
-            let heard = if *topic == "up" { &up } else { &trigger };
+            let heard = if *topic == "upstream" { &up } else { &trigger };
             let heard: BTreeSet<&String> = heard.iter().map(|m| &m.id).collect();
             assert!(sent.iter().all(|id| heard.contains(id)), "`{topic}` kept all {} messages", sent.len());
         }
