@@ -123,6 +123,8 @@ async fn force(service: &Service, decision: Decision) -> Result<String, Exit> {
             let forced = Decision {
                 verdict: Verdict::Accept,
                 forced: true,
+                // Decided anew: its record is kept from now on.
+                decided_at: service.clock.now(),
                 output_message: Some(id.clone()),
                 target_date: accepted.target_date,
                 ..decision

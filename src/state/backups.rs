@@ -128,4 +128,15 @@ impl State {
         }
         Ok(BackupClaim::Go)
     }
+
+    /// When a date was asked for last, by the path of its record.
+    pub(super) async fn backup_asked_last(&self, path: &str) -> Result<Option<Timestamp>, StateError> {
+        let record = self.read::<BackupRecord>(path).await?.map(|(record, _)| record).unwrap_or_default();
+        Ok(record.events.iter().chain(&record.ticks).map(|asked| asked.at).max())
+    }
+}
+
+/// The date of a record's path.
+pub(super) fn backup_date(path: &str) -> Option<Date> {
+    path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()
 }

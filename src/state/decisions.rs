@@ -87,10 +87,10 @@ impl State {
     }
 }
 
-fn decision_path(id: &str) -> String {
+pub(super) fn decision_path(id: &str) -> String {
     format!("decisions/{}.json", segment(id))
 }
 
-fn accepted_path(trigger: &str, cause_id: &str) -> String {
+pub(super) fn accepted_path(trigger: &str, cause_id: &str) -> String {
     format!("accepted/{}/{}.json", segment(trigger), segment(cause_id))
 }

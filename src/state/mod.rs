@@ -32,6 +32,7 @@ pub mod requests;
 pub mod retention;
 pub mod runs;
 pub mod schedules;
+pub mod service_retention;
 
 use crate::ports::store::{Body, Condition, ObjectStore, PutOptions, StoreError, StoreErrorKind, Version};
 use serde::de::DeserializeOwned;

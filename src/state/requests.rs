@@ -224,14 +224,14 @@ impl State {
     }
 }
 
-fn request_path(run_id: &str) -> String {
+pub(super) fn request_path(run_id: &str) -> String {
     format!("requests/{}.json", segment(run_id))
 }
 
-fn cause_path(cause_id: &str) -> String {
+pub(super) fn cause_path(cause_id: &str) -> String {
     format!("causes/{}.json", segment(cause_id))
 }
 
-fn cancel_path(run_id: &str) -> String {
+pub(super) fn cancel_path(run_id: &str) -> String {
     format!("cancels/{}.json", segment(run_id))
 }

@@ -3,6 +3,7 @@
 //!
 //! It is cheap on purpose: one description for each promised document, one small record for each export and alert, one
 //! question for each subscription; the dead letters are listed once a minute. What cannot be seen is left as it was, and said.
+//! It also removes old records (`state/service_retention.rs`), in small steps.
 
 use super::alerts::{Desk, Facts, Waiting, condition};
 use super::freshness::{Condition, Reader, Row, last_runs};
@@ -13,6 +14,8 @@ use crate::ports::clock::Clock;
 use crate::ports::notifier::{Notice, Notifier, NotifyError};
 use crate::state::State;
 use crate::state::alerts::Phase;
+use crate::state::retention::Keep;
+use crate::state::service_retention::ServiceKeep;
 use crate::telemetry::metrics::{BacklogGauge, FreshnessGauge};
 use crate::telemetry::{LoopFailed, Severity, Telemetry};
 use async_trait::async_trait;
@@ -27,6 +30,9 @@ pub const PERIOD: Duration = Duration::from_secs(15);
 
 /// Rounds between two counts of the dead letters, which are a list.
 const COUNT_EVERY: u64 = 4;
+
+/// The pause between two times of removing old records.
+const TIDY_EVERY: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
 /// Makes the notifier of a webhook: address as written, whether it may be private. The adapters' side of it.
 pub type Webhooks = Arc<dyn Fn(&str, bool) -> Result<Arc<dyn Notifier>, String> + Send + Sync>;
@@ -65,6 +71,9 @@ pub struct Monitor {
     rounds: u64,
     dead_letters: Option<u64>,
     watching_since: Option<Timestamp>,
+    /// When old records are looked for next, and how many exports had their turn.
+    tidy_at: Option<Timestamp>,
+    tidied: usize,
     /// What could not be seen in the last round: said once, and again when it can be seen.
     blind: BTreeSet<&'static str>,
 }
@@ -100,6 +109,8 @@ impl Monitor {
             rounds: 0,
             dead_letters: None,
             watching_since: None,
+            tidy_at: None,
+            tidied: 0,
             blind: BTreeSet::new(),
         }
     }
@@ -126,6 +137,7 @@ impl Monitor {
         let facts = self.look(now).await;
         self.rounds += 1;
         self.set_gauges(&facts, now);
+        self.tidy(now).await;
         let mut firing = Vec::new();
         let mut failed = None;
         for (alert, receivers) in self.project.alerts.iter().zip(&self.receivers) {
@@ -147,6 +159,26 @@ impl Monitor {
             report.freshness = facts.freshness.unwrap_or_else(|| std::mem::take(&mut report.freshness));
             report.backlog = facts.backlog.unwrap_or_else(|| std::mem::take(&mut report.backlog));
             report.dead_letters = facts.dead_letters.unwrap_or(report.dead_letters);
+        }
+    }
+
+    /// Removes old records, a small step each hour, or each round while there is more.
+    async fn tidy(&mut self, now: Timestamp) {
+        if self.tidy_at.is_some_and(|at| at > now) {
+            return;
+        }
+        let pruned = self.state.prune_service(now, ServiceKeep::default()).await;
+        let pruned = self.seen("old records", pruned);
+        let project = self.project.clone();
+        if let Some(export) = project.exports.get(self.tidied) {
+            let pruned = self.state.prune(&export.name.value, now, Keep::default()).await;
+            self.seen("old runs", pruned);
+        }
+        // One export a step; when all had their turn, and nothing is left, an hour's rest.
+        self.tidied += 1;
+        if self.tidied >= project.exports.len() && !pruned.is_some_and(|p| p.more) {
+            self.tidied = 0;
+            self.tidy_at = now.checked_add(TIDY_EVERY).ok();
         }
     }
 

@@ -3,6 +3,7 @@ use crate::adapters::duckdb::DuckDb;
 use crate::adapters::memory_bus::MemoryBus;
 use crate::ports::bus::{Backlog, BusError, BusErrorKind, Delivery, LeaseId, Subscription};
 use crate::service::freshness::tests::{Stage, project};
+use crate::state::decisions::{Decision, Verdict};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -190,4 +191,37 @@ async fn it_goes_on_until_it_is_told_to_stop() {
     assert_eq!(report.lock().unwrap().at, Some("2025-12-12T12:00:20Z".parse().unwrap()));
     stop.send(true).unwrap();
     tokio::time::timeout(Duration::from_secs(1), running).await.expect("it stops at once").unwrap();
+}
+
+#[tokio::test]
+async fn old_decisions_go_by_the_clock_and_only_once_an_hour() {
+    let mut world = world().await;
+    let decided = |id: &str, at: &str| Decision {
+        id: id.into(),
+        trigger: "t".into(),
+        verdict: Verdict::Skip,
+        reason: String::new(),
+        message_id: String::new(),
+        topic: String::new(),
+        published_at: at.parse().unwrap(),
+        decided_at: at.parse().unwrap(),
+        cause_id: id.into(),
+        message: serde_json::Value::Null,
+        target_date: None,
+        output_message: None,
+        duplicate_of: None,
+        forced: false,
+    };
+    let state = world.stage.state.clone();
+    let left = async || state.decisions(10).await.unwrap().into_iter().map(|d| d.id).collect::<Vec<_>>();
+    state.record_decision(&decided("1-old", "2025-11-12T11:00:00Z")).await.unwrap();
+    state.record_decision(&decided("2-young", "2025-11-12T12:30:00Z")).await.unwrap();
+    world.monitor.round().await;
+    assert_eq!(left().await, ["2-young"]);
+    world.clock.set("2025-12-12T12:45:00Z");
+    world.monitor.round().await;
+    assert_eq!(left().await, ["2-young"], "it looks once an hour");
+    world.clock.set("2025-12-12T13:00:00Z");
+    world.monitor.round().await;
+    assert!(left().await.is_empty());
 }
