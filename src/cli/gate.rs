@@ -110,7 +110,9 @@ async fn force(service: &Service, decision: Decision) -> Result<String, Exit> {
         Some(own) if own == decision.id && decision.verdict != Verdict::Accept => {}
         Some(by) => {
             let cause = &decision.cause_id;
-            return Err(usage(format!("the cause `{cause}` was accepted already, by the decision {by}; see `phase6 runs`")));
+            return Err(usage(format!(
+                "the cause `{cause}` was accepted already, by the decision {by}; see `phase6 runs`"
+            )));
         }
         None => {}
     }

@@ -9,7 +9,7 @@ use crate::ports::bus::NewMessage;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::service::gate::TRIGGER_TOPIC;
 use crate::state::State;
-use crate::state::requests::{RequestRecord, RequestStatus};
+use crate::state::requests::{CauseState, RequestRecord, RequestStatus};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -37,7 +37,8 @@ fn prepared(global: &Global, args: &RunsArgs) -> Result<Exit, Exit> {
             runtime.block_on(async {
                 context::ensure_subscriptions(&loaded.project, bus.as_ref()).await?;
                 let record = find(&state, id).await?;
-                let message = again(&record).map_err(|reason| context::fail(Exit::Usage, reason))?;
+                let cause = retry_cause(&state, &record).await?;
+                let message = again(&record, cause).map_err(|reason| context::fail(Exit::Usage, reason))?;
                 let topic = loaded.project.topic(TRIGGER_TOPIC).unwrap_or(TRIGGER_TOPIC);
                 let id = bus.publish(topic, &message).await.map_err(|e| context::fail(Exit::Unavailable, e))?;
                 println!("asked again for what failed: message {id}");
@@ -87,12 +88,34 @@ async fn cancel(state: &State, id: &str) -> Result<Exit, Exit> {
         return Err(context::fail(Exit::Usage, format!("run `{id}` has ended: {}", word(&record.status))));
     }
     state.ask_to_cancel(id, SystemClock.now()).await.map_err(|e| context::fail(Exit::Unavailable, e))?;
-    println!("run {id} will stop before its next step; what is being published is finished");
+    match record.next_attempt.filter(|_| record.status == RequestStatus::Waiting) {
+        Some(due) => println!("run {id} waits; it ends when its next attempt is due, at {}", time(due)),
+        None => println!("run {id} will stop before its next step; what is being published is finished"),
+    }
     Ok(Exit::Ok)
 }
 
+/// The cause of the next retry of a run: the same until a run of it has failed, so that a command given twice is one run.
+async fn retry_cause(state: &State, record: &RequestRecord) -> Result<String, Exit> {
+    let first = format!("{}/retry-of-{}", record.cause.id, record.run_id);
+    let mut cause = first.clone();
+    for n in 2.. {
+        match state.cause_state(&cause).await.map_err(|e| context::fail(Exit::Unavailable, e))? {
+            CauseState::Unknown => break,
+            CauseState::Failed(_) => cause = format!("{first}/{n}"),
+            CauseState::Going(run) => {
+                return Err(context::fail(Exit::Usage, format!("run `{run}` tries it again already")));
+            }
+            CauseState::Succeeded(run) => {
+                return Err(context::fail(Exit::Usage, format!("run `{run}` has made up for it")));
+            }
+        }
+    }
+    Ok(cause)
+}
+
 /// The message that asks again for the exports that failed.
-fn again(record: &RequestRecord) -> Result<NewMessage, String> {
+fn again(record: &RequestRecord, cause: String) -> Result<NewMessage, String> {
     if !record.status.is_final() {
         return Err(format!("run `{}` has not ended: it tries again by itself", record.run_id));
     }
@@ -113,7 +136,7 @@ fn again(record: &RequestRecord) -> Result<NewMessage, String> {
         ..before
     };
     let set = [
-        (attributes::CAUSE_ID, format!("{}/retry-of-{}", record.cause.id, record.run_id)),
+        (attributes::CAUSE_ID, cause),
         (attributes::CAUSE_KIND, "retry".to_owned()),
         (attributes::CAUSE_TIME, record.cause.time.to_string()),
         (attributes::RETRY_OF, record.run_id.clone()),

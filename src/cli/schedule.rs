@@ -7,8 +7,10 @@ use super::output;
 use crate::config::{Job, Project};
 use crate::diagnostics::nearest;
 use crate::model::dates::DayRule;
-use crate::ports::clock::SystemClock;
+use crate::ports::clock::{Clock, SystemClock};
 use crate::service::{gate, scheduler};
+use crate::state::State;
+use crate::state::backups::{BackupBy, BackupClaim};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -122,8 +124,10 @@ fn trigger(global: &Global, args: &ScheduleTriggerArgs) -> Result<Exit, Exit> {
         .topic(gate::TRIGGER_TOPIC)
         .ok_or_else(|| fail(Exit::Usage, format!("`topics:` has no `{}`", gate::TRIGGER_TOPIC)))?;
     let bus = context::bus(&project, global, Arc::new(SystemClock))?;
+    let (state, rule) = (context::state(&project, global)?, context::day_rule(&project)?);
     let id = context::runtime()?.block_on(async {
         context::ensure_subscriptions(&project, bus.as_ref()).await?;
+        claim(&state, job, &rule, slot).await?;
         bus.publish(topic, &scheduler::tick(job, slot)).await.map_err(context::bus_failed)
     })?;
     let cause = scheduler::cause_id(&job.name.value, slot);
@@ -135,6 +139,19 @@ fn trigger(global: &Global, args: &ScheduleTriggerArgs) -> Result<Exit, Exit> {
         _ => println!("published message {id} for `{cause}`: {}", asks_for(job, &context::day_rule(&project)?, slot)),
     }
     Ok(Exit::Ok)
+}
+
+/// A backup job says that it asks for the date, so that an event that comes late is answered by its run. An operator's word is
+/// published even where the event has come already.
+async fn claim(state: &State, job: &Job, rule: &DayRule, slot: Timestamp) -> Result<(), Exit> {
+    let (Some(trigger), Some(word)) = (&job.backup_of, &job.target_date) else { return Ok(()) };
+    let date = rule.resolve(&word.value, slot).map_err(|reason| fail(Exit::Usage, reason))?;
+    let cause = scheduler::cause_id(&job.name.value, slot);
+    let claimed = state.claim_backup(&trigger.value, date, BackupBy::Tick, &cause, SystemClock.now()).await;
+    if let BackupClaim::Answered { cause_id, .. } = claimed.map_err(|e| fail(Exit::Unavailable, e))? {
+        eprintln!("phase6: the event came already (`{cause_id}`); published all the same");
+    }
+    Ok(())
 }
 
 /// An instant that is a slot of the job; else the error names the nearest one after it.

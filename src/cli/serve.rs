@@ -116,7 +116,7 @@ async fn reload(
     telemetry: &Telemetry,
 ) -> Option<crate::engine::export::Engine> {
     let Ok((setup, engine)) = setup(global, args) else {
-        telemetry.emit(&Reloaded { refused: Some("see the findings above") });
+        telemetry.emit(&Reloaded { refused: Some(&first_finding(global)) });
         return None;
     };
     service.live.replace(setup);
@@ -125,6 +125,16 @@ async fn reload(
         telemetry.emit(&LoopFailed { name: "server", reason: &error.to_string() });
     }
     Some(engine)
+}
+
+/// What is wrong with the project, as far as it can be said in a line; the findings themselves are on standard error.
+fn first_finding(global: &Global) -> String {
+    let wrong = context::root(global).ok().and_then(|root| {
+        let loaded = crate::config::load(&root, &|name| std::env::var(name).ok());
+        let first = loaded.findings.iter().find(|f| f.severity == crate::diagnostics::Severity::Error)?;
+        Some(format!("{}: {}", crate::diagnostics::render::place(first, &loaded.sources), first.message))
+    });
+    wrong.unwrap_or_else(|| "see what was said on standard error".to_owned())
 }
 
 fn started(telemetry: &Telemetry, setup: &Setup, listen: Option<&str>) {

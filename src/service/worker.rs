@@ -30,6 +30,9 @@ const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
 /// How long a request waits before it looks again whether the other one of its cause has ended.
 const TURN_PAUSE: Duration = Duration::from_secs(2);
 
+/// The reason of a cancelled run.
+const CANCELLED: &str = "an operator cancelled it";
+
 /// Works trigger messages.
 pub struct Worker {
     pub service: Service,
@@ -167,6 +170,10 @@ impl Attempt<'_> {
             finished(self.service(), &record);
             return Ok(Answer::Ack);
         }
+        // Cancelled while it waited: another attempt must not begin.
+        if state.is_cancelled(&record.run_id).await? {
+            return self.finish(record, Some(CANCELLED)).await;
+        }
         let (stop, _with_ours) = self.cancel.child();
         let watch = self.watch(&record.run_id, &stop);
         let reports = tokio::select! {
@@ -180,7 +187,7 @@ impl Attempt<'_> {
             self.settle(&mut record, report).await?;
         }
         if state.is_cancelled(&record.run_id).await? {
-            return self.finish(record, Some("an operator cancelled it")).await;
+            return self.finish(record, Some(CANCELLED)).await;
         }
         match record.tasks.iter().filter(|t| !t.done).map(|t| self.due(t)).min() {
             None => self.finish(record, None).await,
@@ -262,7 +269,7 @@ impl Attempt<'_> {
                 stop.cancel(format!("the run took longer than {} s", limit.as_secs()));
             }
             if self.service().state.is_cancelled(run_id).await.unwrap_or(false) {
-                stop.cancel("an operator cancelled it");
+                stop.cancel(CANCELLED);
             }
         }
     }

@@ -63,7 +63,7 @@ triggers:
 const SLOW: &str = r#"export: slow
 description: Takes as long as its table says.
 params: {target_date: date}
-timeout: 2s
+timeout: 3s
 sql: |
   SELECT COUNT(*) AS n FROM (SELECT MAX(steps) AS k FROM `league.pace`) p, UNNEST(GENERATE_ARRAY(1, p.k)) a,
     UNNEST(GENERATE_ARRAY(1, p.k)) b, UNNEST(GENERATE_ARRAY(1, p.k)) c
@@ -83,7 +83,8 @@ impl Desk {
         let sandbox = Sandbox::copy_of(&root().join("tests/it/base"));
         sandbox.write("phase6_publishing.yaml", SMALL);
         sandbox.write("exports/slow.yaml", SLOW);
-        let contract = std::fs::read_to_string(root().join("schemas/messages/predictions-complete.schema.json")).unwrap();
+        let contract =
+            std::fs::read_to_string(root().join("schemas/messages/predictions-complete.schema.json")).unwrap();
         sandbox.write("schemas/predictions-complete.schema.json", &contract);
         let tables = sandbox.read("schemas/tables/league.sql");
         sandbox.write("schemas/tables/league.sql", &format!("{tables}\nCREATE TABLE league.pace (steps INT64);\n"));
@@ -132,7 +133,9 @@ impl Desk {
     /// Waits for a line of the service's log with this text in its message.
     #[track_caller]
     pub fn logged(&self, text: &str) -> Value {
-        self.until(text, || self.log_lines().into_iter().find(|l| l["message"].as_str().unwrap_or_default().contains(text)))
+        self.until(text, || {
+            self.log_lines().into_iter().find(|l| l["message"].as_str().unwrap_or_default().contains(text))
+        })
     }
 
     pub fn log_lines(&self) -> Vec<Value> {

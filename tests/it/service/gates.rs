@@ -113,9 +113,7 @@ fn the_same_batch_twice_is_one_run() {
 fn different_messages_of_one_correlation_are_one_run() {
     let mut desk = Desk::small();
     desk.start("");
-    let body = |pct: f64| {
-        json!({"game_date": "2025-12-12", "status": "success", "correlation_id": "abc-123", "metadata": {"completion_pct": pct}})
-    };
+    let body = |pct: f64| json!({"game_date": "2025-12-12", "status": "success", "correlation_id": "abc-123", "metadata": {"completion_pct": pct}});
     let run = desk.worked(&desk.publish("predictions_complete", &body(90.0).to_string()));
     assert_eq!(run["cause"]["id"], "abc-123");
     let second = desk.decided(&desk.publish("predictions_complete", &body(100.0).to_string()));

@@ -25,7 +25,10 @@ const BAD: &[(&str, &str)] = &[
     (r#"{"players":false}"#, "`players` can only be true"),
     (r#"{"players":true,"export_types":["board"],"target_date":"2025-12-12"}"#, "send two messages"),
     (r#"{"players":true}"#, "no export says `selected_by: players`"),
-    (r#"{"export_types":["board"],"target_date":"2025-12-12","min_games":5}"#, "none of the exports has this parameter"),
+    (
+        r#"{"export_types":["board"],"target_date":"2025-12-12","min_games":5}"#,
+        "none of the exports has this parameter",
+    ),
     (r#"{"export_types":["board"],"target_date":"2025-12-12","min_games":5.5}"#, "floating point"),
     (r#"{"target_date":"2025-12-12"}"#, "it asks for nothing"),
     (r#"{"export_types":["board"],"target_date":"2025-12-12","target_date":"2025-12-13"}"#, "duplicate field"),

@@ -73,10 +73,8 @@ fn an_event_becomes_tonights_documents() {
 /// The completion message keeps its contract, and says what the record and the files say.
 fn tells_the_truth(desk: &Desk, complete: &Value) {
     let contract = std::fs::read_to_string(root().join("schemas/phase6/messages/export-complete.schema.json")).unwrap();
-    let contract = jsonschema::options()
-        .should_validate_formats(true)
-        .build(&serde_json::from_str(&contract).unwrap())
-        .unwrap();
+    let contract =
+        jsonschema::options().should_validate_formats(true).build(&serde_json::from_str(&contract).unwrap()).unwrap();
     let errors: Vec<String> = contract.iter_errors(complete).map(|e| e.to_string()).collect();
     assert!(errors.is_empty(), "{errors:?}");
 
