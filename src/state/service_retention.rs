@@ -114,9 +114,9 @@ impl State {
 
     async fn prune_decisions(&self, walk: &mut Walk, needed: &BTreeSet<String>) -> Result<(), StateError> {
         let paths = self.list("decisions/").await?;
-        let mut staying = 0;
+        let mut left = STAYING_LOOKED_AT;
         for (place, path) in paths.iter().enumerate() {
-            if walk.left == 0 || staying == STAYING_LOOKED_AT {
+            if walk.left == 0 || left == 0 {
                 break;
             }
             let id = path.strip_prefix("decisions/").and_then(|p| p.strip_suffix(".json")).map(name_of);
@@ -126,7 +126,7 @@ impl State {
             };
             let newer = paths.len() - place - 1;
             let Some(decision) = decision.filter(|d| walk.goes(d.decided_at, newer) && !needed.contains(&d.id)) else {
-                staying += 1;
+                left -= 1;
                 continue;
             };
             if self.accepted(&decision.trigger, &decision.cause_id).await?.as_deref() == Some(decision.id.as_str()) {
@@ -293,8 +293,8 @@ mod tests {
         state.record_request(&waiting).await.unwrap();
         state.take_turn("c0", &waiting.run_id).await.unwrap();
         state.prune_service(day(400), ServiceKeep::default()).await.unwrap();
-        assert_eq!(state.request_ids().await.unwrap(), [waiting.run_id.clone()]);
-        assert_eq!(state.requests_of_cause("c0").await.unwrap(), [waiting.run_id.clone()]);
+        assert_eq!(state.request_ids().await.unwrap(), std::slice::from_ref(&waiting.run_id));
+        assert_eq!(state.requests_of_cause("c0").await.unwrap(), std::slice::from_ref(&waiting.run_id));
         assert_eq!(state.take_turn("c0", &waiting.run_id).await.unwrap(), None, "it is not waiting for a ghost");
         assert!(state.decision(&id(0)).await.unwrap().is_some(), "it made the waiting request");
         assert!(state.decision(&id(1)).await.unwrap().is_none());

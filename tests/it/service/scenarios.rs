@@ -112,7 +112,7 @@ fn tells_the_truth(desk: &Desk, complete: &Value) {
 
 /// Every twentieth object is explained: a command each for hundreds would take long.
 fn desk_explains(desk: &Desk, path: &str, place: u64) -> Option<Value> {
-    (place % 20 == 0).then(|| desk.json(&format!("explain {path}")))
+    place.is_multiple_of(20).then(|| desk.json(&format!("explain {path}")))
 }
 
 /// From the object back to the event.

@@ -288,7 +288,7 @@ impl World {
         for place in 0..self.copies.len() {
             self.start(place, true).await;
         }
-        self.bus.rate.store(10, Ordering::Relaxed);
+        self.bus.rate.store(60, Ordering::Relaxed);
         for _ in 0..14 + self.random.below(14) {
             match self.random.below(10) {
                 0..5 => self.event().await,
