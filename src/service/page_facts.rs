@@ -13,6 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The monitor's last report, whichever monitor made it: a reload starts another.
 pub type Latest = Arc<Mutex<Arc<Mutex<Report>>>>;
 
+/// Coming slots of one job that are shown, so that a frequent job does not hide the others.
+const SLOTS_OF_A_JOB: usize = 2;
+
 /// Facts of the running service.
 pub struct Facts {
     pub live: Live,
@@ -50,14 +53,8 @@ impl PageFacts for Facts {
         let mut coming = Vec::new();
         for job in &setup.project.jobs {
             let Ok(slots) = scheduler::slots(job) else { continue };
-            let mut at = now;
-            while let Some(slot) = slots.next(at).filter(|_| coming.len() < count * setup.project.jobs.len()) {
-                coming.push(fact(job, slot));
-                at = slot;
-                if coming.iter().filter(|c: &&SlotFact| c.job == job.name.value).count() >= count {
-                    break;
-                }
-            }
+            let next = std::iter::successors(slots.next(now), |slot| slots.next(*slot));
+            coming.extend(next.take(SLOTS_OF_A_JOB.min(count)).map(|slot| fact(job, slot)));
         }
         coming.sort_by_key(|fact| fact.at);
         coming.truncate(count);

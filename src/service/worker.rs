@@ -189,7 +189,7 @@ impl Attempt<'_> {
         if state.is_cancelled(&record.run_id).await? {
             return self.finish(record, Some(CANCELLED)).await;
         }
-        match record.tasks.iter().filter(|t| !t.done).map(|t| self.due(t)).min() {
+        match record.tasks.iter().filter(|t| !t.done).map(|t| self.due(&record, t)).min() {
             None => self.finish(record, None).await,
             Some(due) => {
                 record.status = RequestStatus::Waiting;
@@ -321,10 +321,11 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    fn due(&self, task: &TaskRecord) -> Timestamp {
+    /// When an export is tried again: its deadline at the latest.
+    fn due(&self, record: &RequestRecord, task: &TaskRecord) -> Timestamp {
         let now = self.service().clock.now();
-        let salt = format!("{} {}", self.request.run_id, task.report.export);
-        match next_step(&task.report, task.attempts, now, now, &self.setup.settings, &salt) {
+        let salt = format!("{} {}", record.run_id, task.report.export);
+        match next_step(&task.report, task.attempts, record.started_at, now, &self.setup.settings, &salt) {
             Step::Again(due) => due,
             Step::Done | Step::GiveUp(_) => now,
         }
