@@ -7,16 +7,24 @@ use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::notifier::Notifier;
 use crate::service::monitor::{Monitor, Report, Webhooks};
 use crate::service::settings::{Settings, subscriptions};
+use crate::telemetry::otlp::Collector;
 use crate::telemetry::{LogFormat, Options, Severity, Telemetry};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// The process's telemetry. `GOOGLE_CLOUD_PROJECT` says in whose Cloud Trace the traces are.
+/// The process's telemetry. `GOOGLE_CLOUD_PROJECT` says in whose Cloud Trace the traces are, OpenTelemetry's variables which
+/// collector gets them.
 pub fn telemetry(format: LogFormat, quiet: bool) -> Telemetry {
     let threshold = if quiet { Severity::Warning } else { Severity::Info };
     let trace_project = std::env::var("GOOGLE_CLOUD_PROJECT").ok().filter(|name| !name.is_empty());
-    Telemetry::new(Options { format, threshold, trace_project }, || SystemClock.now())
+    let telemetry = Telemetry::new(Options { format, threshold, trace_project }, || SystemClock.now());
+    if let Some(collector) = Collector::from_env(&|name| std::env::var(name).ok())
+        && let Err(error) = telemetry.trace_to(collector)
+    {
+        telemetry.log(Severity::Error, &format!("traces cannot be sent: {error}"), &[]);
+    }
+    telemetry
 }
 
 /// Webhooks whose secrets come from the environment.

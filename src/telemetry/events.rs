@@ -2,6 +2,7 @@
 //! one needs nothing of this room but the struct.
 
 use super::log::{Fields, Severity};
+use super::otlp::{self, Span};
 use super::trace::TraceContext;
 use super::{Event, Metrics};
 use crate::model::completion::RunOutcome;
@@ -161,10 +162,28 @@ impl Event for RequestFinished<'_> {
         out.field("bytes", self.totals.bytes);
         out.field("duration_ms", ms(self.took));
         out.maybe("publish_latency_ms", self.publish_latency.map(ms));
-        out.trace(self.trace);
+        out.trace(Some(&otlp::place_of_run(self.run_id, self.trace)));
     }
     fn count(&self, metrics: &Metrics) {
         metrics.request(self.outcome.as_str(), self.took, self.publish_latency);
+    }
+    fn spans(&self, now: Timestamp) -> Vec<Span> {
+        let failed = matches!(self.outcome, RequestOutcome::Ran(RunOutcome::Failed | RunOutcome::Partial));
+        vec![Span {
+            place: otlp::place_of_run(self.run_id, self.trace),
+            parent: self.trace.map(|message| message.span_id.clone()),
+            name: "request".to_owned(),
+            start: otlp::after(now, -ms(self.took)),
+            end: now,
+            failed: failed.then(|| self.reason.unwrap_or("it failed").to_owned()),
+            attributes: vec![
+                ("phase6.run_id", self.run_id.into()),
+                ("phase6.cause_id", self.cause_id.into()),
+                ("phase6.target_date", self.target_date.to_string().into()),
+                ("phase6.outcome", self.outcome.as_str().into()),
+                ("phase6.attempts", self.attempts.into()),
+            ],
+        }]
     }
 }
 
@@ -217,10 +236,58 @@ impl Event for ExportFinished<'_> {
             out.field("findings", rules);
         }
         out.maybe("quarantine", report.quarantine.clone());
-        out.trace(self.trace);
+        out.trace(Some(&self.place()));
     }
     fn count(&self, metrics: &Metrics) {
         metrics.export(self.report, &word(&self.report.status));
+    }
+    fn spans(&self, now: Timestamp) -> Vec<Span> {
+        let (report, times) = (self.report, self.report.times);
+        let place = self.place();
+        let start = otlp::after(now, -times.total_ms);
+        let failed = (!report.status.is_success()).then(|| report.reason.clone().unwrap_or_default());
+        let mut spans = vec![Span {
+            place: place.clone(),
+            parent: Some(otlp::place_of_run(self.run_id, self.trace).span_id),
+            name: format!("export {}", report.export),
+            start,
+            end: now,
+            failed,
+            attributes: vec![
+                ("phase6.run_id", self.run_id.into()),
+                ("phase6.export", report.export.as_str().into()),
+                ("phase6.target_date", self.target_date.to_string().into()),
+                ("phase6.status", word(&report.status).into()),
+                ("phase6.attempt", self.attempt.into()),
+                ("phase6.bytes", report.bytes.into()),
+            ],
+        }];
+        // One after the other, as the engine takes them; a step that was not reached took no time.
+        let mut begun = start;
+        for (step, took) in [("query", times.query_ms), ("shape", times.shape_ms), ("publish", times.publish_ms)] {
+            let end = otlp::after(begun, took);
+            if took > 0.0 {
+                spans.push(Span {
+                    place: otlp::below(&place, &[step]),
+                    parent: Some(place.span_id.clone()),
+                    name: step.to_owned(),
+                    start: begun,
+                    end,
+                    failed: None,
+                    attributes: Vec::new(),
+                });
+            }
+            begun = end;
+        }
+        spans
+    }
+}
+
+impl ExportFinished<'_> {
+    /// Where the attempt is in its trace.
+    fn place(&self) -> TraceContext {
+        let run = otlp::place_of_run(self.run_id, self.trace);
+        otlp::below(&run, &["export", &self.report.export, &self.attempt.to_string()])
     }
 }
 

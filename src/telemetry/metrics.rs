@@ -16,7 +16,7 @@ use std::time::Duration;
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Labels = Vec<(&'static str, String)>;
-type Counters = Family<Labels, Counter>;
+pub(super) type Counters = Family<Labels, Counter>;
 type Real = Gauge<f64, AtomicU64>;
 type Gauges = Family<Labels, Real>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
@@ -43,6 +43,8 @@ pub struct Metrics {
     loop_failures: Counters,
     alert_transitions: Counters,
     notifications: Counters,
+    /// The tracer's thread counts with a clone of it.
+    pub(super) spans: Counters,
     alerts_firing: Gauges,
     freshness: Gauges,
     data_age: Gauges,
@@ -111,6 +113,7 @@ impl Metrics {
             loop_failures: Family::default(),
             alert_transitions: Family::default(),
             notifications: Family::default(),
+            spans: Family::default(),
             alerts_firing: Family::default(),
             freshness: Family::default(),
             data_age: Family::default(),
@@ -152,6 +155,7 @@ impl Metrics {
         r.register("loop_failures", "Rounds of a loop that could not do their work", self.loop_failures.clone());
         r.register("alert_transitions", "Alerts that began or ended", self.alert_transitions.clone());
         r.register("notifications", "Notices to receivers, by outcome", self.notifications.clone());
+        r.register("trace_spans", "Spans for the collector of traces, by outcome", self.spans.clone());
     }
 
     fn register_state(&mut self, started: Timestamp) {

@@ -4,6 +4,7 @@
 //! ```text
 //! events.rs   the things worth knowing      log.rs      lines that Cloud Logging understands
 //! metrics.rs  OpenMetrics text              trace.rs    W3C trace context of a message
+//!                                           otlp.rs     spans for a collector
 //! ```
 //!
 //! Messages' bodies and secrets have no field in any event; that is how they stay out of the logs.
@@ -11,6 +12,7 @@
 pub mod events;
 pub mod log;
 pub mod metrics;
+pub mod otlp;
 pub mod trace;
 
 pub use events::*;
@@ -19,9 +21,10 @@ pub use metrics::{CONTENT_TYPE, Metrics};
 pub use trace::TraceContext;
 
 use jiff::Timestamp;
+use otlp::{Collector, Span, Tracer};
 use serde_json::Value;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Something worth knowing.
 pub trait Event {
@@ -32,6 +35,10 @@ pub trait Event {
     fn fields(&self, out: &mut Fields);
     /// What is counted.
     fn count(&self, metrics: &Metrics);
+    /// What took its time and ended now, for traces.
+    fn spans(&self, _now: Timestamp) -> Vec<Span> {
+        Vec::new()
+    }
 }
 
 /// The handle that is passed around; a clone is a pointer.
@@ -47,6 +54,7 @@ struct Inner {
     threshold: Severity,
     trace_project: Option<String>,
     sink: Sink,
+    tracer: OnceLock<Tracer>,
 }
 
 enum Sink {
@@ -91,6 +99,7 @@ impl Telemetry {
                 threshold: options.threshold,
                 trace_project: options.trace_project,
                 sink,
+                tracer: OnceLock::new(),
             }),
         }
     }
@@ -98,12 +107,29 @@ impl Telemetry {
     /// The log line and the metric of an event.
     pub fn emit(&self, event: &impl Event) {
         event.count(&self.inner.metrics);
+        if let Some(tracer) = self.inner.tracer.get() {
+            event.spans((self.inner.now)()).into_iter().filter(|s| s.place.sampled).for_each(|s| tracer.send(s));
+        }
         if event.severity() < self.inner.threshold {
             return;
         }
         let mut fields = Fields::default();
         event.fields(&mut fields);
         self.write(event.severity(), &event.message(), &fields);
+    }
+
+    /// From now on spans go to the collector.
+    pub fn trace_to(&self, collector: Collector) -> std::io::Result<()> {
+        let tracer = Tracer::start(collector, self.inner.metrics.spans.clone())?;
+        let _ = self.inner.tracer.set(tracer);
+        Ok(())
+    }
+
+    /// Sends the spans that wait; takes two seconds at most. Blocking.
+    pub fn flush_traces(&self) {
+        if let Some(tracer) = self.inner.tracer.get() {
+            tracer.flush();
+        }
     }
 
     /// A line without a metric.

@@ -125,7 +125,8 @@ fn every_line_is_one_json_object_that_cloud_logging_understands() {
     }
     let export: serde_json::Value = serde_json::from_str(&lines[1]).unwrap();
     assert_eq!(export["logging.googleapis.com/trace"], "4bf92f3577b34da6a3ce929d0e0e4736");
-    assert_eq!(export["logging.googleapis.com/spanId"], "00f067aa0ba902b7");
+    let span = export["logging.googleapis.com/spanId"].as_str().unwrap();
+    assert!(span.len() == 16 && span != "00f067aa0ba902b7", "its own span, not the message's: {span}");
     assert_eq!(export["logging.googleapis.com/labels"]["run_id"], "r1");
     assert_eq!(export["duration_ms"], 43.0);
     assert_eq!(export["status"], "published");
@@ -285,4 +286,115 @@ fn trace_context_is_read_strictly() {
     }
     let attributes = BTreeMap::from([("googclient_traceparent".to_owned(), PARENT.to_owned())]);
     assert_eq!(TraceContext::of(&attributes), Some(trace));
+}
+
+/// A collector: answers each call with `status` and gives back its head and its JSON.
+fn collector(
+    status: &'static str,
+    calls: usize,
+) -> (String, std::thread::JoinHandle<Vec<(String, serde_json::Value)>>) {
+    use std::io::{BufRead, BufReader, Read};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/", listener.local_addr().unwrap());
+    let serving = std::thread::spawn(move || {
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
+        let call = || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                reader.read_line(&mut head).unwrap();
+            }
+            let head = head.to_lowercase();
+            let size = head.lines().find_map(|l| l.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+            let mut body = vec![0; size];
+            reader.read_exact(&mut body).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            (head, serde_json::from_slice(&body).unwrap())
+        };
+        (0..calls).map(|_| call()).collect()
+    });
+    (address, serving)
+}
+
+fn traced(address: &str, trace: Option<&TraceContext>) -> Telemetry {
+    let telemetry = telemetry();
+    let env = |name: &str| match name {
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(address.to_owned()),
+        "OTEL_EXPORTER_OTLP_HEADERS" => Some("x-key=secret, x-other=1".to_owned()),
+        _ => None,
+    };
+    telemetry.trace_to(Collector::from_env(&env).unwrap()).unwrap();
+    let target_date = "2025-12-12".parse().unwrap();
+    let report = report("daily", Status::Failed);
+    telemetry.emit(&ExportFinished { run_id: "r1", target_date, attempt: 2, retried: false, report: &report, trace });
+    telemetry.emit(&RequestFinished {
+        run_id: "r1",
+        cause_id: "batch",
+        target_date,
+        outcome: RequestOutcome::Ran(RunOutcome::Failed),
+        attempts: 2,
+        totals: Totals::default(),
+        took: Duration::from_millis(1_250),
+        publish_latency: None,
+        reason: Some("because"),
+        trace,
+    });
+    telemetry.flush_traces();
+    telemetry
+}
+
+#[test]
+fn a_run_is_one_trace_below_its_message() {
+    let (address, serving) = collector("200 OK", 1);
+    let parent = TraceContext::parse(PARENT).unwrap();
+    let telemetry = traced(&address, Some(&parent));
+    let (head, body) = serving.join().unwrap().remove(0);
+    assert!(head.starts_with("post /v1/traces http/1.1") && head.contains("x-key: secret\r\n"), "{head}");
+    let resource = &body["resourceSpans"][0];
+    let service = serde_json::json!({"key": "service.name", "value": {"stringValue": "phase6"}});
+    assert_eq!(resource["resource"]["attributes"][0], service);
+    let spans = resource["scopeSpans"][0]["spans"].as_array().unwrap();
+    let span = |name: &str| spans.iter().find(|s| s["name"] == name).unwrap_or_else(|| panic!("no {name}: {spans:?}"));
+    assert!(spans.len() == 5 && spans.iter().all(|s| s["traceId"] == parent.trace_id.as_str()), "{spans:?}");
+    let (request, export) = (span("request"), span("export daily"));
+    assert_eq!(request["parentSpanId"], parent.span_id.as_str());
+    assert_eq!(export["parentSpanId"], request["spanId"]);
+    assert_eq!(export["status"], serde_json::json!({"code": 2, "message": "because"}));
+    let time = |span: &serde_json::Value, key: &str| span[key].as_str().unwrap().parse::<i128>().unwrap() / 1_000_000;
+    let now = NOW.parse::<Timestamp>().unwrap().as_millisecond() as i128;
+    let mut begun = time(export, "startTimeUnixNano");
+    assert_eq!((now - begun, now - time(request, "startTimeUnixNano")), (43, 1_250));
+    for (step, took) in [("query", 40), ("shape", 2), ("publish", 1)] {
+        assert_eq!(span(step)["parentSpanId"], export["spanId"]);
+        let times = (time(span(step), "startTimeUnixNano"), time(span(step), "endTimeUnixNano"));
+        assert_eq!(times, (begun, begun + took), "{step}");
+        begun += took;
+    }
+    assert!(telemetry.metrics_text().contains("phase6_trace_spans_total{outcome=\"sent\"} 5"));
+    // What the log says of the export is found from its span.
+    let line: serde_json::Value = serde_json::from_str(&telemetry.lines()[0]).unwrap();
+    assert_eq!(line["logging.googleapis.com/spanId"], export["spanId"]);
+}
+
+#[test]
+fn without_a_message_a_run_begins_its_own_trace_and_errors_are_counted() {
+    let (address, serving) = collector("503 Service Unavailable", 1);
+    let telemetry = traced(&address, None);
+    let (_, body) = serving.join().unwrap().remove(0);
+    let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
+    let trace = spans[0]["traceId"].as_str().unwrap();
+    assert!(trace.len() == 32 && spans.iter().all(|s| s["traceId"] == trace), "{spans:?}");
+    assert!(spans.iter().find(|s| s["name"] == "request").unwrap().get("parentSpanId").is_none());
+    assert!(telemetry.metrics_text().contains("phase6_trace_spans_total{outcome=\"failed\"} 5"));
+    // Nobody listens any more: nothing is thrown, nothing waits.
+    let gone = traced(&address, None);
+    assert!(gone.metrics_text().contains("phase6_trace_spans_total{outcome=\"failed\"} 5"));
+}
+
+#[test]
+fn a_trace_that_is_not_sampled_is_not_sent() {
+    let unsampled = TraceContext::parse(&PARENT.replace("-01", "-00")).unwrap();
+    let telemetry = traced("http://127.0.0.1:9", Some(&unsampled));
+    assert!(!telemetry.metrics_text().contains("phase6_trace_spans_total{"));
 }
