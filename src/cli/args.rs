@@ -208,8 +208,14 @@ the service's subscriptions counts as a delivery.")]
   phase6 fresh --format json --now 2025-12-12T18:30:00Z")]
     Fresh,
     /// List the exports, their paths and the tables that they read
+    #[command(after_help = "Examples:
+  phase6 list
+  phase6 list --format json")]
     List,
     /// Say what is configured and what can be reached
+    #[command(after_help = "Examples:
+  phase6 doctor
+  phase6 doctor --target local --format json")]
     Doctor,
     /// Print or write the generated JSON Schemas
     #[command(after_help = "Examples:
@@ -298,16 +304,25 @@ pub struct RunsArgs {
 #[derive(Debug, Subcommand)]
 pub enum RunsCommand {
     /// The newest runs
+    #[command(after_help = "Examples:
+  phase6 runs list --limit 50
+  phase6 runs list --format jsonl")]
     List {
         /// How many
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: usize,
     },
     /// One run: cause, exports, attempts, errors, objects
+    #[command(after_help = "Examples:
+  phase6 runs show 20251212T180000.5Z-1a2b3c4d")]
     Show { id: String },
     /// Asks again for the exports that failed
+    #[command(after_help = "Examples:
+  phase6 runs retry 20251212T180000.5Z-1a2b3c4d")]
     Retry { id: String },
     /// Stops a run before its next step
+    #[command(after_help = "Examples:
+  phase6 runs cancel 20251212T180000.5Z-1a2b3c4d")]
     Cancel { id: String },
 }
 
@@ -320,10 +335,17 @@ pub struct DeadLetterArgs {
 #[derive(Debug, Subcommand)]
 pub enum DeadLetterCommand {
     /// All dead letters, the newest first
+    #[command(after_help = "Examples:
+  phase6 dead-letter list")]
     List,
     /// One dead letter with its attributes and body
+    #[command(after_help = "Examples:
+  phase6 dead-letter show 20251212T180000.5Z-1a2b3c4d")]
     Show { id: String },
     /// Publishes messages again, with their attributes
+    #[command(after_help = "Examples:
+  phase6 dead-letter replay 20251212T180000.5Z-1a2b3c4d
+  phase6 dead-letter replay --all")]
     Replay {
         #[arg(required_unless_present = "all")]
         ids: Vec<String>,
@@ -332,6 +354,8 @@ pub enum DeadLetterCommand {
         all: bool,
     },
     /// Forgets messages
+    #[command(after_help = "Examples:
+  phase6 dead-letter drop 20251212T180000.5Z-1a2b3c4d")]
     Drop {
         #[arg(required = true)]
         ids: Vec<String>,
@@ -347,14 +371,20 @@ pub struct GateArgs {
 #[derive(Debug, Subcommand)]
 pub enum GateCommand {
     /// The newest decisions
+    #[command(after_help = "Examples:
+  phase6 gate list --limit 50")]
     List {
         /// How many
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: usize,
     },
     /// One decision with its message
+    #[command(after_help = "Examples:
+  phase6 gate show 20251212T180000.5Z-1a2b3c4d")]
     Show { id: String },
     /// Lets a skipped message pass although a rule says no
+    #[command(after_help = "Examples:
+  phase6 gate force 20251212T180000.5Z-1a2b3c4d")]
     Force { id: String },
 }
 
@@ -515,8 +545,14 @@ pub struct SchemaArgs {
 #[derive(Debug, Subcommand)]
 pub enum ScheduleCommand {
     /// List the next slots: in UTC, in the job's zone, and what is asked for
+    #[command(after_help = "Examples:
+  phase6 schedule next --count 3
+  phase6 schedule next --from 2025-03-08T00:00:00Z phase6-daily-results")]
     Next(ScheduleNextArgs),
     /// Publish the job's message now
+    #[command(after_help = "Examples:
+  phase6 schedule trigger phase6-tonight-picks
+  phase6 schedule trigger phase6-daily-results --at 2025-12-12T10:00:00Z")]
     Trigger(ScheduleTriggerArgs),
 }
 
@@ -538,4 +574,28 @@ pub struct ScheduleTriggerArgs {
     /// As this slot's own tick: the dates are the slot's, and what it published already stays a duplicate (default: now)
     #[arg(long, value_name = "SLOT")]
     pub at: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    fn without_examples(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+        let path = format!("{path} {}", command.get_name());
+        if !command.get_after_help().is_some_and(|help| help.to_string().contains("Examples:\n")) {
+            found.push(path.clone());
+        }
+        for below in command.get_subcommands().filter(|c| c.get_name() != "help") {
+            without_examples(below, &path, found);
+        }
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        let (mut found, command) = (Vec::new(), Cli::command());
+        without_examples(&command, "", &mut found);
+        assert!(found.is_empty(), "{found:?}");
+        command.debug_assert();
+    }
 }

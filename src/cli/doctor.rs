@@ -3,8 +3,15 @@
 use super::args::{Format, Global};
 use super::context;
 use super::exit::Exit;
+use crate::config::Project;
 use crate::model::Statement;
+use crate::ports::bus::BusErrorKind;
+use crate::ports::clock::SystemClock;
+use crate::service::settings::WORKER;
 use serde_json::json;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
 
 pub fn run(global: &Global) -> Exit {
     match prepared(global) {
@@ -43,6 +50,8 @@ fn prepared(global: &Global) -> Result<Exit, Exit> {
         let reached = runtime.block_on(store.list("doctor-probe"));
         lines.push((name.into(), reached.map(|_| store.describe()).map_err(|e| e.to_string())));
     }
+    lines.push(("bus".into(), runtime.block_on(bus(&engine.project, global))));
+    lines.push(("door".into(), Ok(door(&engine.project))));
     // A table without a file is a matter of the queries that read it; everything else must be there.
     let broken = lines.iter().any(|(name, result)| name != "tables" && result.is_err());
     if matches!(global.format, Format::Json | Format::Jsonl) {
@@ -61,4 +70,31 @@ fn prepared(global: &Global) -> Result<Exit, Exit> {
         }
     }
     Ok(if broken { Exit::Unavailable } else { Exit::Ok })
+}
+
+/// The bus, and what waits in the worker's subscription. One that nobody has served yet has none.
+async fn bus(project: &Project, global: &Global) -> Result<String, String> {
+    let bus = context::bus(project, global, Arc::new(SystemClock)).map_err(|_| "it cannot be opened".to_owned())?;
+    match bus.backlog(WORKER).await {
+        Ok(backlog) => Ok(format!("{}, {} messages wait for the worker", bus.describe(), backlog.messages)),
+        Err(error) if error.kind == BusErrorKind::NotFound => {
+            Ok(format!("{}, no service has used it yet", bus.describe()))
+        }
+        Err(error) => Err(error.message),
+    }
+}
+
+/// Where `serve` would listen, whether somebody listens there, and who may come in.
+fn door(project: &Project) -> String {
+    let asked = std::env::var("PHASE6_LISTEN").ok().and_then(|text| text.parse().ok());
+    let Some(address) = super::door::address(project, asked) else {
+        return "none: `phase6 serve --listen ADDRESS:PORT` or `service.listen` opens one".to_owned();
+    };
+    let open = TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok();
+    let pushes = match (&project.service.push, super::door::has_token()) {
+        (Some(push), _) => format!("events by OIDC for {}", push.audience),
+        (None, true) => "events by PHASE6_TOKEN".to_owned(),
+        (None, false) => "no token is set: events from this machine alone".to_owned(),
+    };
+    format!("{address}, {}; {pushes}", if open { "open" } else { "nobody listens there now" })
 }

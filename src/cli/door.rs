@@ -21,6 +21,11 @@ pub fn address(project: &Project, asked: Option<SocketAddr>) -> Option<SocketAdd
     asked.or(project.service.listen)
 }
 
+/// Whether this process's environment has the token.
+pub fn has_token() -> bool {
+    std::env::var(TOKEN).is_ok_and(|text| Token::new(&text).is_some())
+}
+
 /// Binds the address.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, Exit> {
     let failed = |e| context::fail(Exit::Unavailable, format!("cannot listen on {address}: {e}"));

@@ -105,6 +105,26 @@ mod tests {
         assert!(matches!(next_step(&report, 5, at(0), at(0), &settings, "r"), Step::GiveUp(_)));
     }
 
+    /// I-9: waits of 60 s used up a limit of 120 s, and the steps behind them never ran.
+    #[test]
+    fn i09_no_pause_reaches_beyond_the_deadline() {
+        let settings = Settings {
+            retry_every: Duration::from_secs(50),
+            backoff: Duration::from_secs(50),
+            give_up_after: Duration::from_secs(120),
+            max_attempts: 100,
+            ..Settings::default()
+        };
+        for class in [FailureClass::NotReady, FailureClass::Transient] {
+            let (mut now, mut attempts) = (at(0), 1);
+            while let Step::Again(next) = next_step(&failed(class), attempts, at(0), now, &settings, "r") {
+                assert!(now < next && next <= at(120), "{class:?}: {next}");
+                (now, attempts) = (next, attempts + 1);
+            }
+            assert_eq!(now, at(120), "{class:?}: the last attempt is at the deadline");
+        }
+    }
+
     #[test]
     fn not_ready_waits_until_its_own_deadline() {
         let report = ExportReport {

@@ -9,6 +9,7 @@ mod corpus;
 mod crashes;
 mod exit_codes;
 mod harness;
+mod incidents;
 mod killed;
 mod outside;
 mod own_tests;
