@@ -183,8 +183,8 @@ impl Attempt<'_> {
         if self.cancel.is_cancelled() {
             return self.handed_back(record, reports).await;
         }
-        for report in reports {
-            self.settle(&mut record, report).await?;
+        for (report, ended) in reports {
+            self.settle(&mut record, report, ended).await?;
         }
         if state.is_cancelled(&record.run_id).await? {
             return self.finish(record, Some(CANCELLED)).await;
@@ -234,8 +234,8 @@ impl Attempt<'_> {
         Ok(record.status == RequestStatus::Duplicate)
     }
 
-    /// Runs what is not done, side by side.
-    async fn exports(&self, record: &RequestRecord, stop: &Cancel) -> Vec<ExportReport> {
+    /// Runs what is not done, side by side; each report with the instant at which it came.
+    async fn exports(&self, record: &RequestRecord, stop: &Cancel) -> Vec<(ExportReport, Timestamp)> {
         let done = |name: &String| record.tasks.iter().any(|t| t.report.export == *name && t.done);
         let mut running = JoinSet::new();
         for (place, name) in self.request.exports.iter().enumerate().filter(|(_, name)| !done(name)) {
@@ -253,7 +253,7 @@ impl Attempt<'_> {
         while let Some(joined) = running.join_next().await {
             // A panic of an export's task is caught where it runs; a task is never aborted.
             if let Ok((place, report)) = joined {
-                reports.insert(place, report);
+                reports.insert(place, (report, self.service().clock.now()));
             }
         }
         reports.into_values().collect()
@@ -275,9 +275,13 @@ impl Attempt<'_> {
     }
 
     /// The service goes away or the lease is lost: what is done stays done, the rest comes again at once.
-    async fn handed_back(&self, mut record: RequestRecord, reports: Vec<ExportReport>) -> Result<Answer, Trouble> {
-        for report in reports.into_iter().filter(|r| r.status.is_success()) {
-            self.settle(&mut record, report).await?;
+    async fn handed_back(
+        &self,
+        mut record: RequestRecord,
+        reports: Vec<(ExportReport, Timestamp)>,
+    ) -> Result<Answer, Trouble> {
+        for (report, ended) in reports.into_iter().filter(|(r, _)| r.status.is_success()) {
+            self.settle(&mut record, report, ended).await?;
         }
         record.status = RequestStatus::Waiting;
         record.totals = totals(&record);
@@ -287,7 +291,12 @@ impl Attempt<'_> {
     }
 
     /// Takes an attempt's report into the record; what has come to its end gets a run record, by whose key it is found again.
-    async fn settle(&self, record: &mut RequestRecord, mut report: ExportReport) -> Result<(), Trouble> {
+    async fn settle(
+        &self,
+        record: &mut RequestRecord,
+        mut report: ExportReport,
+        ended: Timestamp,
+    ) -> Result<(), Trouble> {
         let service = self.service();
         let place = record.tasks.iter().position(|t| t.report.export == report.export);
         let attempts = place.map_or(0, |i| record.tasks[i].attempts) + 1;
@@ -310,6 +319,7 @@ impl Attempt<'_> {
             target_date: record.target_date,
             attempt: attempts,
             retried: !done,
+            ended,
             report: &report,
             trace: TraceContext::of(&record.cause.attributes).as_ref(),
         });

@@ -195,6 +195,8 @@ pub struct ExportFinished<'a> {
     pub attempt: u32,
     /// Whether the export is tried again later.
     pub retried: bool,
+    /// When; others of its request may have taken longer, and the line is written behind the last.
+    pub ended: Timestamp,
     pub report: &'a ExportReport,
     pub trace: Option<&'a TraceContext>,
 }
@@ -241,17 +243,17 @@ impl Event for ExportFinished<'_> {
     fn count(&self, metrics: &Metrics) {
         metrics.export(self.report, &word(&self.report.status));
     }
-    fn spans(&self, now: Timestamp) -> Vec<Span> {
+    fn spans(&self, _now: Timestamp) -> Vec<Span> {
         let (report, times) = (self.report, self.report.times);
         let place = self.place();
-        let start = otlp::after(now, -times.total_ms);
+        let start = otlp::after(self.ended, -times.total_ms);
         let failed = (!report.status.is_success()).then(|| report.reason.clone().unwrap_or_default());
         let mut spans = vec![Span {
             place: place.clone(),
             parent: Some(otlp::place_of_run(self.run_id, self.trace).span_id),
             name: format!("export {}", report.export),
             start,
-            end: now,
+            end: self.ended,
             failed,
             attributes: vec![
                 ("phase6.run_id", self.run_id.into()),

@@ -41,6 +41,7 @@ fn everything() -> Telemetry {
         target_date: "2025-12-12".parse().unwrap(),
         attempt: 1,
         retried: false,
+        ended: NOW.parse().unwrap(),
         report: &report("daily \"x\"\\y\nz", Status::Published),
         trace: Some(&trace),
     });
@@ -327,7 +328,17 @@ fn traced(address: &str, trace: Option<&TraceContext>) -> Telemetry {
     telemetry.trace_to(Collector::from_env(&env).unwrap()).unwrap();
     let target_date = "2025-12-12".parse().unwrap();
     let report = report("daily", Status::Failed);
-    telemetry.emit(&ExportFinished { run_id: "r1", target_date, attempt: 2, retried: false, report: &report, trace });
+    // It ended a second before the request's last one.
+    let ended = NOW.parse::<Timestamp>().unwrap() - Duration::from_secs(1);
+    telemetry.emit(&ExportFinished {
+        run_id: "r1",
+        target_date,
+        attempt: 2,
+        retried: false,
+        ended,
+        report: &report,
+        trace,
+    });
     telemetry.emit(&RequestFinished {
         run_id: "r1",
         cause_id: "batch",
@@ -364,7 +375,7 @@ fn a_run_is_one_trace_below_its_message() {
     let time = |span: &serde_json::Value, key: &str| span[key].as_str().unwrap().parse::<i128>().unwrap() / 1_000_000;
     let now = NOW.parse::<Timestamp>().unwrap().as_millisecond() as i128;
     let mut begun = time(export, "startTimeUnixNano");
-    assert_eq!((now - begun, now - time(request, "startTimeUnixNano")), (43, 1_250));
+    assert_eq!((now - begun, now - time(request, "startTimeUnixNano")), (1_043, 1_250));
     for (step, took) in [("query", 40), ("shape", 2), ("publish", 1)] {
         assert_eq!(span(step)["parentSpanId"], export["spanId"]);
         let times = (time(span(step), "startTimeUnixNano"), time(span(step), "endTimeUnixNano"));
