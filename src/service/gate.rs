@@ -124,10 +124,15 @@ impl Gate {
         }
         let request =
             TriggerMessage::read(&body).map_err(|e| format!("what the trigger makes of it is refused: {e}"))?;
-        plan::selection(project, rule, &request, message.published_at)
+        plan::selection(project, rule, &request, asked_at(message))
             .map_err(|e| format!("what the trigger makes of it is refused: {e}"))?;
         Ok(Accepted { target_date: request.target_date.clone(), body: request.body() })
     }
+}
+
+/// The event's own time; an attribute that is none is no reason to lose the event.
+pub fn asked_at(message: &Message) -> jiff::Timestamp {
+    plan::cause_time(message).unwrap_or(message.published_at)
 }
 
 /// What a trigger's expressions see: `message`, `now` (its publish time), `today`, and `vars`.
@@ -135,8 +140,9 @@ fn scope(project: &Project, rule: &DayRule, message: &Message, json: &serde_json
     let mut scope = Scope::default();
     let mut fact = |name: &str, value: Val<'static>| scope.facts.insert(name.to_owned(), value);
     fact("message", Val::Json(Rc::new(json.clone())));
-    fact("now", Val::Timestamp(message.published_at.as_microsecond()));
-    fact("today", Val::Date(crate::model::dates::days(rule.day_of(message.published_at))));
+    let at = asked_at(message);
+    fact("now", Val::Timestamp(at.as_microsecond()));
+    fact("today", Val::Date(crate::model::dates::days(rule.day_of(at))));
     scope.vars = project.vars.iter().map(|(name, value)| (name.clone(), Val::of(&type_of(value), value))).collect();
     scope
 }
@@ -164,10 +170,13 @@ fn shaped(node: &Node, scope: &Scope) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
     use std::path::Path;
 
     fn judged(body: &str) -> Judgement {
+        judged_with(body, &[])
+    }
+
+    fn judged_with(body: &str, attributes: &[(&str, &str)]) -> Judgement {
         let project = crate::config::load(Path::new(env!("CARGO_MANIFEST_DIR")), &|_| None).project;
         let rule = DayRule { zone: jiff::tz::TimeZone::get("America/New_York").unwrap(), starts_at_minutes: 240 };
         let gate = Gate::compile(&project, project.trigger_decls().remove(0)).unwrap();
@@ -175,7 +184,7 @@ mod tests {
             id: "17".into(),
             topic: "nba-phase5-predictions-complete".into(),
             published_at: "2025-12-12T18:00:00Z".parse().unwrap(),
-            attributes: BTreeMap::new(),
+            attributes: attributes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             body: body.as_bytes().to_vec(),
         };
         let json = serde_json::from_str(body).unwrap();
@@ -200,6 +209,18 @@ mod tests {
             "upstream_predictions": 448
         });
         assert_eq!(output, expected);
+    }
+
+    /// A pushed event was published before it arrived here.
+    #[test]
+    fn an_event_has_the_time_of_its_origin() {
+        let body = r#"{"game_date":"2024-12-12","status":"success","metadata":{"completion_pct":100}}"#;
+        for (time, expected) in [("2024-12-12T17:30:00Z", "2024-12-12T17:30:00Z"), ("noon", "2025-12-12T18:00:00Z")] {
+            let judged = judged_with(body, &[(crate::model::message::attributes::CAUSE_TIME, time)]);
+            let Judgement::Accept(accepted) = judged else { panic!("accepted: {judged:?}") };
+            let output: serde_json::Value = serde_json::from_slice(&accepted.body).unwrap();
+            assert_eq!(output["timestamp"], expected);
+        }
     }
 
     #[test]

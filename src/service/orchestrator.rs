@@ -2,7 +2,7 @@
 //! order: a crash in between judges again, and what is published twice is one run by its cause.
 
 use super::consumer::{Answer, Handler};
-use super::gate::{Accepted, Gate, Judgement};
+use super::gate::{self, Accepted, Gate, Judgement};
 use super::{Service, Setup, Trouble, plan, undertaker};
 use crate::model::message::attributes;
 use crate::ports::bus::{Delivery, Message, NewMessage};
@@ -140,15 +140,15 @@ pub async fn publish(
     Ok(service.bus.publish(topic, &message).await?)
 }
 
-fn decision(service: &Service, gate: &Gate, message: &Message, json: serde_json::Value, cause_id: &str) -> Decision {
+fn decision(service: &Service, judge: &Gate, message: &Message, json: serde_json::Value, cause_id: &str) -> Decision {
     Decision {
         id: plan::run_id(message),
-        trigger: gate.decl.name.value.clone(),
+        trigger: judge.decl.name.value.clone(),
         verdict: Verdict::Skip,
         reason: String::new(),
         message_id: message.id.clone(),
         topic: message.topic.clone(),
-        published_at: message.published_at,
+        published_at: gate::asked_at(message),
         decided_at: service.clock.now(),
         cause_id: cause_id.to_owned(),
         message: json,

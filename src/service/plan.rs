@@ -101,15 +101,21 @@ pub fn request(
     })
 }
 
+/// When the cause was: a schedule's nominal slot, the publish time that a pushed message had at its origin, else the message's own
+/// publish time.
+pub fn cause_time(message: &Message) -> Result<Timestamp, String> {
+    match message.attributes.get(attributes::CAUSE_TIME).filter(|text| !text.is_empty()) {
+        None => Ok(message.published_at),
+        Some(text) => text.parse().map_err(|_| {
+            format!("the attribute `{}` is no instant: `{}`", attributes::CAUSE_TIME, text.escape_debug())
+        }),
+    }
+}
+
 /// What asked for it: the attributes that phase6 sets, else the batch, the correlation id, the message's own id.
 fn cause(body: &TriggerMessage, message: &Message) -> Result<Cause, String> {
     let attribute = |name: &str| message.attributes.get(name).filter(|v| !v.is_empty());
-    let time = match attribute(attributes::CAUSE_TIME) {
-        None => message.published_at,
-        Some(text) => text.parse().map_err(|_| {
-            format!("the attribute `{}` is no instant: `{}`", attributes::CAUSE_TIME, text.escape_debug())
-        })?,
-    };
+    let time = cause_time(message)?;
     let kind = match attribute(attributes::CAUSE_KIND).map(String::as_str) {
         Some("schedule") => CauseKind::Schedule,
         Some("retry") => CauseKind::Retry,
