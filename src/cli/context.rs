@@ -234,9 +234,7 @@ pub fn cause_time(global: &Global) -> Result<Timestamp, Exit> {
 
 /// The calendar's rule for days.
 pub fn day_rule(project: &Project) -> Result<DayRule, Exit> {
-    let zone = jiff::tz::TimeZone::get(&project.calendar.timezone)
-        .map_err(|e| fail(Exit::Usage, format!("calendar.timezone: {e}")))?;
-    Ok(DayRule { zone, starts_at_minutes: project.calendar.day_starts_at_minutes })
+    project.calendar.day_rule().map_err(|reason| fail(Exit::Usage, reason))
 }
 
 /// The parameters of `--param` and `--min-games`.

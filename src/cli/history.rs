@@ -1,8 +1,9 @@
 //! `phase6 history`: the releases of an export.
 
-use super::args::{Format, Global, HistoryArgs};
+use super::args::{Global, HistoryArgs};
 use super::context;
 use super::exit::Exit;
+use super::output;
 use crate::engine::history::{Entry, Standing, entries};
 use std::fmt::Write;
 
@@ -22,11 +23,7 @@ fn prepared(global: &Global, args: &HistoryArgs) -> Result<Exit, Exit> {
         // Only a misspelt name is wrong: an export may have been given up and still have its history.
         context::export(&engine.project, &args.export)?;
     }
-    match global.format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&found).unwrap_or_default()),
-        Format::Jsonl => found.iter().for_each(|e| println!("{}", serde_json::to_string(e).unwrap_or_default())),
-        _ => print!("{}", human(&args.export, &found)),
-    }
+    output::records(global, &found, |found| human(&args.export, found));
     Ok(Exit::Ok)
 }
 

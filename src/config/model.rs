@@ -3,6 +3,7 @@
 use super::monitoring::{Alert, Freshness};
 use super::node::Node;
 use crate::diagnostics::{Span, Spanned};
+use crate::model::dates::DayRule;
 use crate::model::schedule::Schedule;
 use crate::model::{Field, Type, Value};
 use std::collections::BTreeMap;
@@ -68,6 +69,14 @@ pub struct Calendar {
     pub timezone: String,
     /// Minutes after midnight, civil time.
     pub day_starts_at_minutes: u32,
+}
+
+impl Calendar {
+    /// The rule for days. The zone was checked with the project; `Err` names the key all the same.
+    pub fn day_rule(&self) -> Result<DayRule, String> {
+        let zone = jiff::tz::TimeZone::get(&self.timezone).map_err(|e| format!("calendar.timezone: {e}"))?;
+        Ok(DayRule { zone, starts_at_minutes: self.day_starts_at_minutes })
+    }
 }
 
 /// Where things are.

@@ -87,9 +87,7 @@ impl Setup {
                 return Err(format!("`topics:` has no `{key}`, which the service needs"));
             }
         }
-        let zone =
-            jiff::tz::TimeZone::get(&project.calendar.timezone).map_err(|e| format!("calendar.timezone: {e}"))?;
-        let rule = DayRule { zone, starts_at_minutes: project.calendar.day_starts_at_minutes };
+        let rule = project.calendar.day_rule()?;
         let mut gates = Vec::new();
         for decl in project.trigger_decls() {
             let name = decl.name.value.clone();

@@ -1,8 +1,6 @@
 //! The last slot of a job's schedule up to an instant: what the promises of freshness and missed runs are held against.
 
-use super::slots::Slots;
 use crate::config::Job;
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 /// How far back a slot is looked for, in hours: first where most schedules have one, so that few slots are walked over. A
@@ -11,7 +9,7 @@ const WINDOWS: [i64; 6] = [1, 25, 8 * 24, 32 * 24, 367 * 24, 8 * 367 * 24];
 
 /// The last slot at or before `at`; `None` for a schedule that has none.
 pub fn previous_slot(job: &Job, at: Timestamp) -> Option<Timestamp> {
-    let slots = Slots { schedule: job.schedule.value.clone(), zone: TimeZone::get(&job.timezone).ok()? };
+    let slots = super::scheduler::slots(job).ok()?;
     WINDOWS.iter().find_map(|hours| {
         let from = at.checked_sub(SignedDuration::from_hours(*hours)).ok()?;
         slots.between(from, at).last()

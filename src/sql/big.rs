@@ -3,6 +3,7 @@
 //! In the engine it is a BLOB of 32 bytes, big-endian with the sign bit turned, so that the bytes' order is the numbers' order and
 //! comparing, grouping, joining and MIN need nothing of their own.
 
+use super::values::DecimalText;
 use num_bigint::{BigInt, Sign};
 
 /// Digits after the point.
@@ -77,22 +78,7 @@ pub fn parse(text: &str) -> Option<BigInt> {
     if text.len() > LONGEST {
         return None;
     }
-    let negative = text.starts_with('-');
-    let body = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (mantissa, exponent) = match body.split_once(['e', 'E']) {
-        Some((m, e)) => {
-            let digits = e.strip_prefix(['+', '-']).unwrap_or(e);
-            if digits.is_empty() || digits.len() > 5 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                return None;
-            }
-            (m, e.strip_prefix('+').unwrap_or(e).parse::<i64>().ok()?)
-        }
-        None => (body, 0),
-    };
-    let (int, frac) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    if int.is_empty() && frac.is_empty() || !int.bytes().chain(frac.bytes()).all(|b| b.is_ascii_digit()) {
-        return None;
-    }
+    let DecimalText { negative, int, frac, exponent } = DecimalText::of(text)?;
     let digits = format!("{int}{frac}");
     let significant = digits.trim_start_matches('0');
     let shift = exponent - frac.len() as i64 + i64::from(SCALE);

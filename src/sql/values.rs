@@ -277,25 +277,40 @@ pub fn parse_float(text: &str) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
+/// A decimal number's text in its parts: digits alone in `int` and `frac`, and at least one of them.
+pub struct DecimalText<'a> {
+    pub negative: bool,
+    pub int: &'a str,
+    pub frac: &'a str,
+    pub exponent: i64,
+}
+
+impl<'a> DecimalText<'a> {
+    pub fn of(text: &'a str) -> Option<Self> {
+        let text = text.trim();
+        let negative = text.starts_with('-');
+        let body = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let (mantissa, exponent) = match body.split_once(['e', 'E']) {
+            Some((m, e)) => {
+                let digits = e.strip_prefix(['+', '-']).unwrap_or(e);
+                if digits.is_empty() || digits.len() > 5 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                    return None;
+                }
+                (m, e.strip_prefix('+').unwrap_or(e).parse::<i64>().ok()?)
+            }
+            None => (body, 0),
+        };
+        let (int, frac) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        if int.is_empty() && frac.is_empty() || !int.bytes().chain(frac.bytes()).all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        Some(Self { negative, int, frac, exponent })
+    }
+}
+
 /// NUMERIC of a text, in billionths; digits beyond nine are rounded half away from zero.
 pub fn parse_numeric(text: &str) -> Option<i128> {
-    let text = text.trim();
-    let negative = text.starts_with('-');
-    let body = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (mantissa, exponent) = match body.split_once(['e', 'E']) {
-        Some((m, e)) => {
-            let digits = e.strip_prefix(['+', '-']).unwrap_or(e);
-            if digits.is_empty() || digits.len() > 5 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                return None;
-            }
-            (m, e.strip_prefix('+').unwrap_or(e).parse::<i64>().ok()?)
-        }
-        None => (body, 0),
-    };
-    let (int, frac) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    if int.is_empty() && frac.is_empty() || !int.bytes().chain(frac.bytes()).all(|b| b.is_ascii_digit()) {
-        return None;
-    }
+    let DecimalText { negative, int, frac, exponent } = DecimalText::of(text)?;
     let all: Vec<u8> = int.bytes().chain(frac.bytes()).collect();
     // The value is all × 10^(exponent - frac.len()); wanted in units of 10^-9.
     let shift = exponent - frac.len() as i64 + 9;

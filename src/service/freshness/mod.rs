@@ -18,7 +18,6 @@ use crate::config::path::PathTemplate;
 use crate::config::{Export, Freshness, Job, Project};
 use crate::engine::publish::watermark_of;
 use crate::model::Value;
-use crate::model::dates::DayRule;
 use crate::ports::store::{ObjectStore, StoreError, Version};
 use crate::state::last_runs::LastRuns;
 use crate::state::{State, StateError};
@@ -82,7 +81,7 @@ pub fn expected(project: &Project, export: &Export, now: Timestamp) -> Option<Ex
     let today = zone.to_datetime(now).date();
     let due_on = |date: Date| zone.to_timestamp(date.to_datetime(at)).ok();
     let due = due_on(today).filter(|due| *due <= now).or_else(|| due_on(today.yesterday().ok()?))?;
-    let rule = day_rule(project)?;
+    let rule = project.calendar.day_rule().ok()?;
     let asked = project.jobs.iter().filter(|job| runs(job, export)).filter_map(|job| {
         let slot = previous_slot(job, due)?;
         let word = job.target_date.as_ref().map_or("today", |word| word.value.as_str());
@@ -94,12 +93,6 @@ pub fn expected(project: &Project, export: &Export, now: Timestamp) -> Option<Ex
 /// Whether the job runs the export.
 pub fn runs(job: &Job, export: &Export) -> bool {
     job.export_types.iter().any(|name| name.value == export.name.value) || (job.players && export.selected_by.is_some())
-}
-
-/// The calendar of a project.
-pub fn day_rule(project: &Project) -> Option<DayRule> {
-    let zone = TimeZone::get(&project.calendar.timezone).ok()?;
-    Some(DayRule { zone, starts_at_minutes: project.calendar.day_starts_at_minutes })
 }
 
 /// Judges one document. Pure.

@@ -273,7 +273,7 @@ impl Monitor {
     }
 
     fn today(&self, now: Timestamp) -> Option<jiff::civil::Date> {
-        super::freshness::day_rule(&self.project).map(|rule| rule.day_of(now))
+        self.project.calendar.day_rule().ok().map(|rule| rule.day_of(now))
     }
 }
 

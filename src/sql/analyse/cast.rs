@@ -2,6 +2,7 @@
 
 use super::typed::{Typed, fail, field_names, null_of, phys, quoted};
 use super::{Analyser, Res};
+use crate::config::tables::named_type;
 use crate::model::Type;
 use crate::model::types::StructField;
 use crate::sql::ast::{Expr, TypeKind, TypeName};
@@ -21,22 +22,10 @@ impl Analyser<'_> {
                 {
                     return Err(SqlError::invalid(format!("{name} takes no parameters"), &ty.at));
                 }
-                match name.as_str() {
-                    "BOOL" | "BOOLEAN" => Type::Bool,
-                    "INT64" | "INT" | "INTEGER" | "BIGINT" | "SMALLINT" | "TINYINT" | "BYTEINT" => Type::Int64,
-                    "FLOAT64" => Type::Float64,
-                    "NUMERIC" | "DECIMAL" => Type::Numeric,
-                    "BIGNUMERIC" | "BIGDECIMAL" => Type::BigNumeric,
-                    "STRING" => Type::String,
-                    "BYTES" => Type::Bytes,
-                    "DATE" => Type::Date,
-                    "TIME" => Type::Time,
-                    "DATETIME" => Type::DateTime,
-                    "TIMESTAMP" => Type::Timestamp,
-                    "INTERVAL" => Type::Interval,
-                    "JSON" => Type::Json,
-                    "GEOGRAPHY" => Type::Geography,
-                    _ => return Err(SqlError::invalid(format!("unknown type `{name}`"), &ty.at)),
+                // FLOAT is a name in table schemas alone.
+                match named_type(name).filter(|_| name != "FLOAT") {
+                    Some(ty) => ty,
+                    None => return Err(SqlError::invalid(format!("unknown type `{name}`"), &ty.at)),
                 }
             }
             TypeKind::Array(item) => {
