@@ -3,6 +3,8 @@
 pub mod directory;
 pub mod duckdb;
 pub mod faulty;
+#[cfg(feature = "gcp")]
+pub mod gcp;
 pub mod memory;
 pub mod memory_bus;
 pub mod sqlite_bus;

@@ -1,6 +1,7 @@
 //! What a command works with: the project with the command line's overrides, and the adapters of its target.
 
 use super::args::{Global, Selection};
+use super::cloud;
 use super::exit::Exit;
 use crate::adapters::directory::DirectoryStore;
 use crate::adapters::duckdb::DuckDb;
@@ -106,23 +107,24 @@ pub fn target<'p>(project: &'p Project, global: &Global) -> Result<&'p Target, E
     }
 }
 
-/// The target's warehouse.
-pub fn warehouse(project: &Project, global: &Global) -> Result<Arc<DuckDb>, Exit> {
+/// The embedded engine over the target's data, or over `--data`: for what only it can do (its own SQL, its files).
+pub fn duckdb(project: &Project, global: &Global) -> Result<Arc<DuckDb>, Exit> {
     let target = target(project, global)?;
     let data = match (&global.data, &target.warehouse) {
-        (Some(data), WarehouseTarget::DuckDb { .. }) => data.clone(),
-        (None, WarehouseTarget::DuckDb { data }) => project.root.join(data),
-        (_, WarehouseTarget::BigQuery { .. }) => {
-            return Err(fail(
-                Exit::Usage,
-                format!(
-                    "target `{}`: this build has no BigQuery adapter; use a target with a duckdb warehouse",
-                    target.name.value
-                ),
-            ));
-        }
+        (Some(data), _) => Some(data.clone()),
+        (None, WarehouseTarget::DuckDb { data }) => Some(project.root.join(data)),
+        (None, WarehouseTarget::BigQuery { .. }) => None,
     };
-    Ok(Arc::new(DuckDb::new(Some(data), project.tables.clone())))
+    Ok(Arc::new(DuckDb::new(data, project.tables.clone())))
+}
+
+/// The target's warehouse; the embedded engine with `--data`.
+pub fn warehouse(project: &Project, global: &Global) -> Result<Arc<dyn Warehouse>, Exit> {
+    let target = target(project, global)?;
+    match (&global.data, &target.warehouse) {
+        (None, WarehouseTarget::BigQuery { .. }) => cloud::warehouse(target),
+        _ => Ok(duckdb(project, global)?),
+    }
 }
 
 /// The target's state, with `--state` and `--out` applied.
@@ -132,29 +134,25 @@ pub fn state(project: &Project, global: &Global) -> Result<State, Exit> {
         (Some(state), _, _) => state.clone(),
         (None, Some(out), _) => beside(out, ".state"),
         (None, None, StateTarget::Directory { path }) => project.root.join(path),
-        (None, None, StateTarget::Gcs { .. }) => return Err(absent(target, "Cloud Storage")),
+        (None, None, StateTarget::Gcs { bucket }) => return Ok(State::new(cloud::store(target, bucket)?)),
     };
     let store: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::new(folder).keep_versions(1));
     Ok(State::new(store))
 }
 
-fn absent(target: &Target, what: &str) -> Exit {
-    fail(Exit::Usage, format!("target `{}`: this build has no {what} adapter; use --out DIR", target.name.value))
-}
-
 /// The engine on the chosen target, with `--data`, `--out` and `--state` applied.
 pub fn engine(loaded: Loaded, global: &Global) -> Result<Engine, Exit> {
-    let warehouse: Arc<dyn Warehouse> = warehouse(&loaded.project, global)?;
+    let warehouse = warehouse(&loaded.project, global)?;
     let target = target(&loaded.project, global)?;
     let root = &loaded.project.root;
-    let (store_dir, prefix) = match (&global.out, &target.store) {
-        (Some(out), StoreTarget::Directory { prefix, .. } | StoreTarget::Gcs { prefix, .. }) => {
-            (out.clone(), prefix.clone())
-        }
-        (None, StoreTarget::Directory { path, prefix }) => (root.join(path), prefix.clone()),
-        (None, StoreTarget::Gcs { .. }) => return Err(absent(target, "Cloud Storage")),
+    let directory = |path| -> Arc<dyn ObjectStore> { Arc::new(DirectoryStore::new(path)) };
+    let (StoreTarget::Directory { prefix, .. } | StoreTarget::Gcs { prefix, .. }) = &target.store;
+    let prefix = prefix.clone();
+    let store = match (&global.out, &target.store) {
+        (Some(out), _) => directory(out.clone()),
+        (None, StoreTarget::Directory { path, .. }) => directory(root.join(path)),
+        (None, StoreTarget::Gcs { bucket, .. }) => cloud::store(target, bucket)?,
     };
-    let store: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::new(store_dir));
     let state = state(&loaded.project, global)?;
     Ok(Engine {
         // `--out` names the folder of the documents themselves; the prefix belongs to the target's own store.
@@ -176,11 +174,7 @@ pub fn bus(project: &Project, global: &Global, clock: Arc<dyn Clock>) -> Result<
         (Some(bus), _, _) => bus.clone(),
         (None, Some(out), _) => beside(out, ".bus"),
         (None, None, BusTarget::Embedded { path }) => project.root.join(path),
-        (None, None, BusTarget::PubSub { .. }) => {
-            let name = &target.name.value;
-            let reason = format!("target `{name}`: this build has no Pub/Sub adapter; use --bus DIR");
-            return Err(fail(Exit::Usage, reason));
-        }
+        (None, None, BusTarget::PubSub { project }) => return cloud::bus(target, project, clock),
     };
     Ok(Arc::new(SqliteBus::open(&folder, clock).map_err(bus_failed)?))
 }

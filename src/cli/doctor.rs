@@ -25,7 +25,7 @@ fn prepared(global: &Global) -> Result<Exit, Exit> {
     let project = loaded.project.root.display().to_string();
     let exports = loaded.project.exports.len();
     let tables: Vec<String> = loaded.project.tables.values().map(|t| t.name.clone()).collect();
-    let warehouse = context::warehouse(&loaded.project, global)?;
+    let warehouse = context::duckdb(&loaded.project, global)?;
     let engine = context::engine(loaded, global)?;
     let runtime = context::runtime()?;
     let mut lines: Vec<(String, Result<String, String>)> =

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod backfill;
 pub mod check;
+mod cloud;
 pub mod context;
 mod dead_letter;
 pub mod doctor;

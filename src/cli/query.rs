@@ -113,7 +113,7 @@ fn engine(global: &Global) -> Result<std::sync::Arc<DuckDb>, Exit> {
         return Ok(std::sync::Arc::new(DuckDb::new(global.data.clone(), Default::default())));
     }
     let loaded = context::load(global)?;
-    context::warehouse(&loaded.project, global)
+    context::duckdb(&loaded.project, global)
 }
 
 /// `name=value` or `name=TYPE:value`.

@@ -16,7 +16,7 @@ fn prepared(global: &Global, args: &RenderArgs) -> Result<Exit, Exit> {
     let loaded = context::load(global)?;
     let export = context::export(&loaded.project, &args.export)?.clone();
     let request = context::request(&loaded.project, global, &args.selection, vec![args.export.clone()])?;
-    let warehouse = context::warehouse(&loaded.project, global);
+    let warehouse = context::duckdb(&loaded.project, global);
     let facts =
         crate::engine::facts::facts(&loaded.project, &export, &request).map_err(|e| context::fail(Exit::Usage, e))?;
     let engine = context::engine(loaded, global)?;
