@@ -35,6 +35,13 @@ pub fn warehouse(target: &Target) -> Result<Arc<dyn Warehouse>, Exit> {
 }
 
 /// A bucket.
+#[cfg(feature = "gcp")]
+pub fn store(_target: &Target, bucket: &str) -> Result<Arc<dyn ObjectStore>, Exit> {
+    Ok(Arc::new(crate::adapters::gcp::storage::BucketStore::new(google()?, bucket)))
+}
+
+/// A bucket.
+#[cfg(not(feature = "gcp"))]
 pub fn store(target: &Target, _bucket: &str) -> Result<Arc<dyn ObjectStore>, Exit> {
     Err(absent(target, "Cloud Storage", "--out DIR"))
 }

@@ -6,12 +6,14 @@ pub mod check;
 mod cloud;
 pub mod context;
 mod dead_letter;
+mod deploy;
 pub mod doctor;
 mod door;
 pub mod exit;
 mod explain;
 pub mod fresh;
 mod gate;
+mod health;
 pub mod history;
 pub mod list;
 pub mod monitoring;
@@ -77,6 +79,8 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::Query(args) => query::run(global, args),
         Command::Fresh => fresh::run(global),
         Command::List => list_exports(global),
+        Command::Health(args) => health::run(global, args),
+        Command::Deploy(args) => deploy::run(global, args),
         Command::Doctor => doctor::run(global),
         Command::Schema(args) => schema(global, args),
         Command::Completions { shell } => {
