@@ -39,6 +39,7 @@ fn setup(global: &Global, args: &ServeArgs) -> Result<(Setup, crate::engine::exp
         exports: args.jobs.into(),
         requests: args.requests.into(),
         lease: args.lease,
+        own_clock: !args.no_scheduler,
         ..Settings::default()
     };
     let setup = Setup::of(engine.clone(), target, settings).map_err(|reason| context::fail(Exit::Usage, reason))?;

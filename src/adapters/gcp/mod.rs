@@ -3,64 +3,14 @@
 //! Credentials are Application Default Credentials (workload identity on Cloud Run and GKE, `gcloud auth application-default
 //! login` on a laptop); no key ever stands in the project. A service that an emulator stands in for is asked without any.
 
+pub mod rest;
+
+pub use crate::ports::cloud::Api;
+
 use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
-
-/// A service of Google Cloud that phase6 calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Api {
-    BigQuery,
-    Storage,
-    PubSub,
-    Monitoring,
-    Scheduler,
-    Run,
-    Iam,
-    ResourceManager,
-}
-
-impl Api {
-    /// Where the service answers for everybody.
-    pub const fn public_endpoint(self) -> &'static str {
-        match self {
-            Self::BigQuery => "https://bigquery.googleapis.com",
-            Self::Storage => "https://storage.googleapis.com",
-            Self::PubSub => "https://pubsub.googleapis.com",
-            Self::Monitoring => "https://monitoring.googleapis.com",
-            Self::Scheduler => "https://cloudscheduler.googleapis.com",
-            Self::Run => "https://run.googleapis.com",
-            Self::Iam => "https://iam.googleapis.com",
-            Self::ResourceManager => "https://cloudresourcemanager.googleapis.com",
-        }
-    }
-
-    /// The variable that names an emulator; those of the first three are the ones that Google's own tools read.
-    pub const fn emulator_variable(self) -> &'static str {
-        match self {
-            Self::BigQuery => "BIGQUERY_EMULATOR_HOST",
-            Self::Storage => "STORAGE_EMULATOR_HOST",
-            Self::PubSub => "PUBSUB_EMULATOR_HOST",
-            Self::Monitoring => "MONITORING_EMULATOR_HOST",
-            Self::Scheduler => "CLOUD_SCHEDULER_EMULATOR_HOST",
-            Self::Run => "CLOUD_RUN_EMULATOR_HOST",
-            Self::Iam => "IAM_EMULATOR_HOST",
-            Self::ResourceManager => "RESOURCE_MANAGER_EMULATOR_HOST",
-        }
-    }
-
-    const ALL: [Self; 8] = [
-        Self::BigQuery,
-        Self::Storage,
-        Self::PubSub,
-        Self::Monitoring,
-        Self::Scheduler,
-        Self::Run,
-        Self::Iam,
-        Self::ResourceManager,
-    ];
-}
 
 /// Credentials, endpoints and the HTTP client of one process.
 pub struct Google {
