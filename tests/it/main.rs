@@ -7,6 +7,7 @@ mod bus;
 mod cases;
 mod corpus;
 mod crashes;
+mod examples;
 mod exit_codes;
 mod harness;
 mod incidents;
