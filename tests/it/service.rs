@@ -8,3 +8,4 @@ mod health;
 mod life;
 mod refusals;
 mod scenarios;
+mod secrets;
