@@ -3,3 +3,4 @@
 
 pub mod emulators;
 pub mod proxy;
+pub mod storage;
