@@ -40,7 +40,10 @@ const ATTEMPTS: u32 = 5;
 pub enum Content {
     Memory(Bytes),
     /// Read while it is sent.
-    File { path: PathBuf, size: u64 },
+    File {
+        path: PathBuf,
+        size: u64,
+    },
 }
 
 impl Content {
