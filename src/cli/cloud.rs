@@ -8,15 +8,53 @@ use crate::ports::clock::Clock;
 use crate::ports::store::ObjectStore;
 use crate::ports::warehouse::Warehouse;
 use std::sync::Arc;
+#[cfg(feature = "gcp")]
+use {crate::adapters::gcp::Google, std::sync::OnceLock};
 
 /// The target's BigQuery.
+#[cfg(feature = "gcp")]
+pub fn warehouse(target: &Target) -> Result<Arc<dyn Warehouse>, Exit> {
+    use crate::config::WarehouseTarget::{BigQuery, DuckDb};
+    match &target.warehouse {
+        BigQuery { project, location, max_bytes_billed, .. } => {
+            Ok(Arc::new(crate::adapters::gcp::bigquery::BigQuery::new(
+                google()?,
+                project.clone(),
+                location.clone(),
+                *max_bytes_billed,
+            )))
+        }
+        DuckDb { .. } => Err(fail(Exit::Usage, format!("target `{}` has no BigQuery", target.name.value))),
+    }
+}
+
+/// The target's BigQuery.
+#[cfg(not(feature = "gcp"))]
 pub fn warehouse(target: &Target) -> Result<Arc<dyn Warehouse>, Exit> {
     Err(absent(target, "BigQuery", "a target with a duckdb warehouse"))
 }
 
 /// A bucket.
+#[cfg(feature = "gcp")]
+pub fn store(_target: &Target, bucket: &str) -> Result<Arc<dyn ObjectStore>, Exit> {
+    Ok(Arc::new(crate::adapters::gcp::storage::BucketStore::new(google()?, bucket)))
+}
+
+/// A bucket.
+#[cfg(not(feature = "gcp"))]
 pub fn store(target: &Target, _bucket: &str) -> Result<Arc<dyn ObjectStore>, Exit> {
     Err(absent(target, "Cloud Storage", "--out DIR"))
+}
+
+/// Who we are to Google and where it answers: the same for all adapters of the process.
+#[cfg(feature = "gcp")]
+fn google() -> Result<Arc<Google>, Exit> {
+    static GOOGLE: OnceLock<Arc<Google>> = OnceLock::new();
+    if let Some(google) = GOOGLE.get() {
+        return Ok(google.clone());
+    }
+    let made = Google::new(&|name| std::env::var(name).ok()).map_err(|e| fail(Exit::Unavailable, e))?;
+    Ok(GOOGLE.get_or_init(|| Arc::new(made)).clone())
 }
 
 /// The target's Pub/Sub.
@@ -35,9 +73,7 @@ fn absent(target: &Target, what: &str, instead: &str) -> Exit {
 /// Google's REST services, of which these are to be called.
 #[cfg(feature = "gcp")]
 pub fn rest(apis: &[crate::ports::cloud::Api]) -> Result<Arc<dyn crate::ports::cloud::Cloud>, Exit> {
-    use crate::adapters::gcp::{Google, rest::Rest};
-    let google = Google::new(&|name| std::env::var(name).ok()).map_err(|e| fail(Exit::Unavailable, e))?;
-    let rest = Rest(Arc::new(google));
+    let rest = crate::adapters::gcp::rest::Rest(google()?);
     if rest.is_mixed(apis) {
         let reason = "an emulator stands in for some of the services and not for all: a test would change the real \
                       cloud; choose parts with --only, or unset the emulators' variables";

@@ -30,7 +30,7 @@ fn prepared(global: &Global) -> Result<Exit, Exit> {
     let runtime = context::runtime()?;
     let mut lines: Vec<(String, Result<String, String>)> =
         vec![("project".into(), Ok(format!("{project}, {exports} exports"))), ("target".into(), Ok(target))];
-    let probe = Statement { name: "doctor".into(), sql: "SELECT 1 AS one".into(), params: Vec::new() };
+    let probe = Statement::new("doctor", "SELECT 1 AS one", Vec::new());
     let answered = runtime.block_on(engine.warehouse.query(&probe, &engine.cancel)).and_then(|mut rows| rows.next());
     lines.push(("warehouse".into(), answered.map(|_| engine.warehouse.describe()).map_err(|e| e.message)));
     let missing: Vec<&String> = tables
@@ -86,7 +86,7 @@ async fn bus(project: &Project, global: &Global) -> Result<String, String> {
 
 /// Where `serve` would listen, whether somebody listens there, and who may come in.
 fn door(project: &Project) -> String {
-    let asked = std::env::var("PHASE6_LISTEN").ok().and_then(|text| text.parse().ok());
+    let asked = std::env::var("PHASE6_LISTEN").ok().and_then(|text| super::args::listen(&text).ok());
     let Some(address) = super::door::address(project, asked) else {
         return "none: `phase6 serve --listen ADDRESS:PORT` or `service.listen` opens one".to_owned();
     };

@@ -122,7 +122,7 @@ fn bus(text: &mut String, plan: &Plan) {
             "job {} {} --description={} --schedule={} --time-zone={} --topic={} --message-body={}",
             quoted(&job.name),
             quoted(&attributes.join(",")),
-            quoted(&format!("The job `{}` of phase6 {}", job.name, plan.mark())),
+            quoted(&format!("The job {} of phase6 {}", job.name, plan.mark())),
             quoted(&job.schedule),
             quoted(&job.timezone),
             quoted(&job.topic),

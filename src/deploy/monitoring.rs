@@ -71,7 +71,7 @@ fn metric(plan: &Plan, alert: &Alert) -> Option<Metric> {
     let service = quoted(&plan.service.name);
     Some(Metric {
         name: format!("{}-{}", plan.name, alert.name.value),
-        description: format!("Log lines of the alert `{}`", alert.name.value),
+        description: format!("Log lines of the alert {}", alert.name.value),
         filter: format!(r#"resource.type="cloud_run_revision" AND resource.labels.service_name={service} AND {what}"#),
     })
 }
@@ -148,13 +148,13 @@ fn nobody(plan: &Plan) -> Value {
 /// What the one who is woken reads.
 fn text(plan: &Plan, alert: &Alert) -> String {
     let look = match alert.when {
-        AlertKind::Failure => "`phase6 runs` says which exports failed and why; the last good documents are still live",
-        AlertKind::Stale => "`phase6 fresh` says which documents break their promise",
-        AlertKind::Backlog => "messages wait: is the service running? `phase6 doctor` says what it reaches",
-        AlertKind::MissedRun => "`phase6 schedule next` and `phase6 runs` say what did not run",
-        AlertKind::DeadLetter => "`phase6 dead-letter list` shows them; `replay` or `drop` ends them",
+        AlertKind::Failure => "'phase6 runs' says which exports failed and why; the last good documents are still live",
+        AlertKind::Stale => "'phase6 fresh' says which documents break their promise",
+        AlertKind::Backlog => "messages wait: is the service running? 'phase6 doctor' says what it reaches",
+        AlertKind::MissedRun => "'phase6 schedule next' and 'phase6 runs' say what did not run",
+        AlertKind::DeadLetter => "'phase6 dead-letter list' shows them; 'replay' or 'drop' ends them",
     };
-    format!("Alert `{}` of target `{}`: {look}.", alert.name.value, plan.target)
+    format!("Alert {} of target {}: {look}.", alert.name.value, plan.target)
 }
 
 /// A text of the filter languages of logging and monitoring.

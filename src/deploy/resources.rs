@@ -152,7 +152,7 @@ pub fn resources(plan: &Plan) -> Vec<Resource> {
             "data": STANDARD.encode(&job.body),
             "attributes": job.attributes,
         });
-        let description = format!("The job `{}` of phase6", job.name);
+        let description = format!("The job {} of phase6", job.name);
         let (schedule, zone) = (&job.schedule, &job.timezone);
         let fields =
             json!({"description": description, "schedule": schedule, "timeZone": zone, "pubsubTarget": target});

@@ -186,7 +186,7 @@ fn bus(text: &mut String, plan: &Plan) {
                 Is("name", quoted(&job.name)),
                 Is("schedule", quoted(&job.schedule)),
                 Is("time_zone", quoted(&job.timezone)),
-                Is("description", quoted(&format!("The job `{}` of phase6 {}", job.name, plan.mark()))),
+                Is("description", quoted(&format!("The job {} of phase6 {}", job.name, plan.mark()))),
                 Is("depends_on", format!("[google_project_service.{}]", label("cloudscheduler.googleapis.com"))),
                 Block(
                     "pubsub_target",

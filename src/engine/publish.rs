@@ -307,6 +307,7 @@ async fn attempt(store: &dyn ObjectStore, artifact: &Artifact, intent: &Intent) 
                 cache_control: artifact.cache_control.clone(),
                 metadata: intent.metadata(artifact),
                 sha256: Some(artifact.sha256.clone()),
+                gzip: false,
             };
             let written = store.put(path, &artifact.body, &options).await?;
             Ok(Outcome::Written { generation: written.generation })

@@ -8,6 +8,7 @@ mod cases;
 mod corpus;
 mod crashes;
 mod deploy;
+mod examples;
 mod exit_codes;
 mod harness;
 mod incidents;
