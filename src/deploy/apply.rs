@@ -3,7 +3,7 @@
 
 use super::compare::{Run, Step, changed_policy, differences};
 use super::plan::Plan;
-use super::read::{explained, policy_call, set_policy_call};
+use super::read::{explained, pages, policy_call, set_policy_call};
 use super::resources::{self, Kind, Resource};
 use crate::ports::cloud::{Api, Call, Cloud, CloudError, CloudErrorKind, Method};
 use serde::Serialize;
@@ -124,6 +124,23 @@ async fn create(cloud: &Arc<dyn Cloud>, plan: &Plan, resource: &Resource) -> Res
     match cloud.call(&resources::create(plan, resource)).await {
         Ok(answer) if resource.kind == Kind::Service => finished(cloud, Api::Run, "/v2/", answer).await,
         Ok(_) => Ok(()),
+        // The policy may have been made all the same: it is looked for before it is made again.
+        Err(e) if e.kind == CloudErrorKind::Transient && resource.kind == Kind::Policy => {
+            for attempt in 1..=POLICY_ATTEMPTS {
+                tokio::time::sleep(POLICY_PAUSE * attempt).await;
+                let (list, key) = resource.kind.list(plan);
+                let all = pages(cloud, list, key).await?;
+                if all.iter().any(|t| resource.kind.name_of(t) == Some(&resource.name)) {
+                    return Ok(());
+                }
+                match cloud.call(&resources::create(plan, resource)).await {
+                    Ok(_) => return Ok(()),
+                    Err(e) if e.kind == CloudErrorKind::Transient => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            Err(e)
+        }
         // Our own call whose answer was lost, or somebody else's.
         Err(e) if e.kind == CloudErrorKind::Exists && resource.kind != Kind::Policy => {
             let path = resource.kind.path(plan, &resource.name, None);

@@ -1,7 +1,7 @@
 //! The plan as a bash script that drives `gcloud`: each step looks first, so that it can be run again.
 
 use super::access::{Place, Who};
-use super::plan::Plan;
+use super::plan::{Plan, RETENTION_SECONDS};
 use serde_json::json;
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ exists() { "$@" >/dev/null 2>&1; }
 
 topic() { # NAME
   exists gcloud pubsub topics describe "$1" --project="$PROJECT" ||
-    gcloud pubsub topics create "$1" --project="$PROJECT" --labels="$LABELS"
+    gcloud pubsub topics create "$1" --project="$PROJECT" --labels="$LABELS" --message-retention-duration="$RETENTION"
 }
 
 subscription() { # NAME TOPIC FLAG...
@@ -74,6 +74,7 @@ pub fn script(plan: &Plan) -> String {
     let _ = writeln!(text, "ACCOUNT={}", quoted(&plan.account()));
     let labels: Vec<String> = plan.labels().iter().map(|(name, value)| format!("{name}={value}")).collect();
     let _ = writeln!(text, "LABELS={}", quoted(&labels.join(",")));
+    let _ = writeln!(text, "RETENTION={RETENTION_SECONDS}s");
     match &plan.service.image {
         Some(image) => drop(writeln!(text, "IMAGE={}", quoted(image))),
         None => text.push_str("IMAGE=${IMAGE:?set it to the container image that is to run}\n"),
@@ -103,7 +104,7 @@ fn bus(text: &mut String, plan: &Plan) {
     for s in &plan.subscriptions {
         let _ = write!(
             text,
-            "subscription {} {} --expiration-period=never --ack-deadline={} --min-retry-delay={}s --max-retry-delay={}s",
+            "subscription {} {} --expiration-period=never --message-retention-duration=\"$RETENTION\" --ack-deadline={} --min-retry-delay={}s --max-retry-delay={}s",
             quoted(&s.name),
             quoted(&s.topic),
             s.ack_deadline_seconds,

@@ -161,3 +161,99 @@ fn text(plan: &Plan, alert: &Alert) -> String {
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::export::empty_report;
+    use crate::model::report::{ExportReport, Status};
+    use crate::telemetry::{AlertChanged, DeadLettered, ExportFinished, Telemetry};
+    use jiff::Timestamp;
+
+    /// Whether a log line is found by a metric's filter, for the few forms that filters here have. What Cloud Run adds (`resource`)
+    /// is taken as given.
+    fn found(line: &Value, filter: &str) -> bool {
+        filter.split(" AND ").filter(|part| !part.starts_with("resource.")).all(|part| {
+            let field = |name: &str| match name.split_once('.') {
+                Some(("labels", key)) => line["logging.googleapis.com/labels"][key].clone(),
+                Some(("jsonPayload", key)) => line[key].clone(),
+                _ => panic!("{name}"),
+            };
+            match part {
+                "severity>=ERROR" => matches!(line["severity"].as_str(), Some("ERROR" | "CRITICAL")),
+                part if part.ends_with(":*") => !field(part.trim_end_matches(":*")).is_null(),
+                part => {
+                    let (name, values) = part.split_once('=').unwrap();
+                    let is = |v: &str| field(name) == *v.trim_matches(['(', ')']).trim_matches('"');
+                    values.split(" OR ").any(is)
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn the_metrics_find_the_lines_of_the_log() {
+        let telemetry = Telemetry::in_memory(|| Timestamp::UNIX_EPOCH);
+        let export = |status, retried| {
+            let report = ExportReport { status, ..empty_report("scores") };
+            let target_date = "2025-12-12".parse().unwrap();
+            let ended = Timestamp::UNIX_EPOCH;
+            telemetry.emit(&ExportFinished {
+                run_id: "r",
+                target_date,
+                attempt: 1,
+                retried,
+                ended,
+                report: &report,
+                trace: None,
+            });
+        };
+        export(Status::Failed, false);
+        export(Status::Failed, true);
+        export(Status::Success, false);
+        telemetry.emit(&DeadLettered {
+            id: "d",
+            topic: "t",
+            subscription: "s",
+            message_id: "1",
+            reason: "bad",
+            attempts: 1,
+            run_id: None,
+            trace: None,
+        });
+        for (alert, firing) in [("stale-documents", true), ("stale-documents", false), ("missed-runs", true)] {
+            let since = Timestamp::UNIX_EPOCH;
+            telemetry.emit(&AlertChanged { alert, firing, summary: "x", since, to_log: true });
+        }
+        let lines: Vec<Value> = telemetry.lines().iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let plan = crate::deploy::plan::tests::shipped();
+        let finds = |name: &str| -> Vec<usize> {
+            let metric = plan.metrics.iter().find(|m| m.name == format!("phase6-gcp-{name}")).unwrap();
+            (0..lines.len()).filter(|i| found(&lines[*i], &metric.filter)).collect()
+        };
+        assert_eq!(finds("export-failures"), [0], "what is tried again is no failure yet");
+        assert_eq!(finds("dead-letters"), [3]);
+        assert_eq!(finds("stale-documents"), [4]);
+        assert_eq!(finds("missed-runs"), [6]);
+    }
+
+    #[test]
+    fn terraform_has_a_word_for_every_key() {
+        fn keys(value: &Value, all: &mut Vec<String>) {
+            match value {
+                Value::Object(map) => map.iter().for_each(|(key, value)| {
+                    all.push(key.clone());
+                    keys(value, all);
+                }),
+                Value::Array(list) => list.iter().for_each(|item| keys(item, all)),
+                _ => {}
+            }
+        }
+        let mut all = Vec::new();
+        let plan = crate::deploy::plan::tests::shipped();
+        plan.policies.iter().flat_map(|p| &p.conditions).for_each(|c| keys(c, &mut all));
+        assert!(all.len() > 20);
+        let lost: Vec<&String> = all.iter().filter(|key| crate::deploy::terraform::hcl_name(key).is_none()).collect();
+        assert!(lost.is_empty(), "{lost:?}");
+    }
+}

@@ -26,6 +26,10 @@ pub struct Options {
     pub notify: Vec<String>,
 }
 
+/// How long topics and subscriptions keep a message: what waits over a long weekend is still there, and a subscription that begins
+/// at the earliest finds what came before it. As the bus of Pub/Sub itself makes them (`adapters::gcp::pubsub`).
+pub const RETENTION_SECONDS: u32 = 7 * 24 * 3600;
+
 /// Everything that a target needs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
@@ -294,4 +298,63 @@ fn notes(project: &Project, options: &Options) -> Vec<String> {
         notes.push("Cloud Scheduler and the service's own clock may both run: each slot still runs once".to_owned());
     }
     notes
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    fn with(options: &Options) -> Plan {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let project = crate::config::load(root, &|_| None).project;
+        let target = project.targets.iter().find(|t| t.name.value == "gcp").unwrap();
+        plan(&project, target, options).unwrap()
+    }
+
+    /// The plan of the shipped project.
+    pub fn shipped() -> Plan {
+        with(&Options { image: Some("image:1".to_owned()), ..Options::default() })
+    }
+
+    #[test]
+    fn subscriptions_are_those_that_the_service_asks_for() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let project = crate::config::load(root, &|_| None).project;
+        let asked = subscriptions(&project, &Settings::default());
+        let planned = shipped().subscriptions;
+        assert_eq!(asked.len(), planned.len());
+        for (asked, planned) in asked.iter().zip(planned) {
+            assert_eq!((&asked.name, &asked.topic), (&planned.name, &planned.topic));
+            assert_eq!(asked.lease.as_secs(), planned.ack_deadline_seconds, "it would be changed at each start");
+            let backoff = (asked.backoff.0.as_secs(), asked.backoff.1.as_secs());
+            assert_eq!(backoff, (planned.min_retry_seconds, planned.max_retry_seconds));
+            assert_eq!((&asked.dead_letter_topic, asked.max_attempts), (&planned.dead_letter, planned.max_attempts));
+        }
+    }
+
+    #[test]
+    fn rights_are_narrow() {
+        let plan = shipped();
+        let everywhere: Vec<&str> =
+            plan.grants.iter().filter(|g| matches!(g.on, access::Place::Project(_))).map(|g| g.role.as_str()).collect();
+        assert_eq!(everywhere, ["roles/monitoring.viewer", "roles/bigquery.jobUser"]);
+        for grant in &plan.grants {
+            let wide = ["admin", "Admin", "owner", "Owner", "editor", "Editor"];
+            assert!(!wide.iter().any(|w| grant.role.contains(w)), "{grant:?}");
+            // What others publish, the service does not; and the public reads one bucket alone, and does not list it.
+            let upstream = access::Place::Topic("nba-phase5-predictions-complete".to_owned());
+            assert!(grant.on != upstream, "{grant:?}");
+            let public = access::Place::Bucket("nba-props-platform-api".to_owned());
+            assert!(grant.who != access::Who::Everybody || grant.on == public, "{grant:?}");
+            assert!(grant.who != access::Who::Everybody || grant.role == "roles/storage.legacyObjectReader");
+        }
+    }
+
+    #[test]
+    fn a_second_deployment_has_names_of_its_own() {
+        let plan = with(&Options { name: Some("phase6-staging".to_owned()), ..Options::default() });
+        assert_eq!(plan.account(), "phase6-staging@nba-props-platform.iam.gserviceaccount.com");
+        assert!(plan.policies.iter().all(|p| p.title.starts_with("phase6-staging: ")));
+        assert!(plan.mark().contains("phase6-staging") && plan.service.image.is_none());
+    }
 }

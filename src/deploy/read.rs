@@ -94,7 +94,7 @@ pub fn explained(error: CloudError) -> CloudError {
 }
 
 /// All pages of a listing.
-async fn pages(cloud: &Arc<dyn Cloud>, first: Call, key: &str) -> Result<Vec<Value>, CloudError> {
+pub async fn pages(cloud: &Arc<dyn Cloud>, first: Call, key: &str) -> Result<Vec<Value>, CloudError> {
     let mut all = Vec::new();
     let mut next = first.clone();
     for _ in 0..MAX_PAGES {

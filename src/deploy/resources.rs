@@ -1,7 +1,7 @@
 //! The plan as REST resources: for each thing the fields that we hold to, and the calls that list, make, change and remove it.
 //! The fields and paths are those of the services' public REST references.
 
-use super::plan::{Bucket, Plan, Service, Subscription};
+use super::plan::{Bucket, Plan, RETENTION_SECONDS, Service, Subscription};
 use crate::ports::cloud::{Api, Call, Method};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -141,7 +141,7 @@ pub fn resources(plan: &Plan) -> Vec<Resource> {
     let mut add = |kind: Kind, name: &str, fields: Value| {
         all.push(Resource { kind, name: name.to_owned(), fields: marked(plan, kind, fields) });
     };
-    plan.topics.iter().for_each(|name| add(Kind::Topic, name, json!({})));
+    plan.topics.iter().for_each(|name| add(Kind::Topic, name, json!({"messageRetentionDuration": retention()})));
     plan.subscriptions.iter().for_each(|s| add(Kind::Subscription, &s.name, subscription(plan, s)));
     plan.buckets.iter().for_each(|b| add(Kind::Bucket, &b.name, bucket(plan, b)));
     add(Kind::Account, &plan.name, json!({"displayName": "phase6 serve", "description": "Runs phase6 serve"}));
@@ -188,6 +188,10 @@ fn marked(plan: &Plan, kind: Kind, mut fields: Value) -> Value {
     fields
 }
 
+fn retention() -> String {
+    format!("{RETENTION_SECONDS}s")
+}
+
 fn topic(plan: &Plan, name: &str) -> String {
     format!("projects/{}/topics/{name}", plan.project)
 }
@@ -200,6 +204,7 @@ fn subscription(plan: &Plan, s: &Subscription) -> Value {
     json!({
         "topic": topic(plan, &s.topic),
         "ackDeadlineSeconds": s.ack_deadline_seconds,
+        "messageRetentionDuration": retention(),
         // A policy without a time is one that never expires; without a policy it would be 31 days.
         "expirationPolicy": {"ttl": null},
         "retryPolicy": {
@@ -275,7 +280,8 @@ pub fn create(plan: &Plan, resource: &Resource) -> Call {
         Kind::Metric => Call::with(api, Method::Post, format!("/v2/projects/{p}/metrics"), with("name", name.clone())),
         Kind::Policy => {
             let path = format!("/v3/projects/{p}/alertPolicies");
-            Call::with(api, Method::Post, path, with("displayName", name.clone()))
+            // The service gives the name: a second call would make a second policy.
+            Call { once: true, ..Call::with(api, Method::Post, path, with("displayName", name.clone())) }
         }
     }
 }
@@ -341,7 +347,7 @@ pub fn remove(plan: &Plan, kind: Kind, name: &str, there: &Value) -> Call {
         }
         _ => path,
     };
-    Call { api: kind.api(), method: Method::Delete, path, body: None }
+    Call { api: kind.api(), method: Method::Delete, path, body: None, once: false }
 }
 
 /// What is there with what we hold to laid over it: objects are merged, lists of the same length too, `null` takes away.

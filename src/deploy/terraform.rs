@@ -2,7 +2,7 @@
 
 use super::access::{Grant, Place, Who};
 use super::monitoring::Policy;
-use super::plan::Plan;
+use super::plan::{Plan, RETENTION_SECONDS};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -145,6 +145,7 @@ fn bus(text: &mut String, plan: &Plan) {
             &[
                 Is("name", quoted(topic)),
                 Is("labels", labels(plan)),
+                Is("message_retention_duration", quoted(&format!("{RETENTION_SECONDS}s"))),
                 Is("depends_on", format!("[google_project_service.{}]", label("pubsub.googleapis.com"))),
             ],
         );
@@ -154,6 +155,7 @@ fn bus(text: &mut String, plan: &Plan) {
             Is("name", quoted(&s.name)),
             Is("topic", format!("google_pubsub_topic.{}.id", label(&s.topic))),
             Is("labels", labels(plan)),
+            Is("message_retention_duration", quoted(&format!("{RETENTION_SECONDS}s"))),
             Is("ack_deadline_seconds", s.ack_deadline_seconds.to_string()),
             Block("expiration_policy", vec![Is("ttl", quoted(""))]),
             Block(

@@ -101,15 +101,17 @@ pub struct Call {
     pub method: Method,
     pub path: String,
     pub body: Option<Value>,
+    /// Made twice it would make two things: it is not tried again by the adapter.
+    pub once: bool,
 }
 
 impl Call {
     pub fn get(api: Api, path: impl Into<String>) -> Self {
-        Self { api, method: Method::Get, path: path.into(), body: None }
+        Self { api, method: Method::Get, path: path.into(), body: None, once: false }
     }
 
     pub fn with(api: Api, method: Method, path: impl Into<String>, body: Value) -> Self {
-        Self { api, method, path: path.into(), body: Some(body) }
+        Self { api, method, path: path.into(), body: Some(body), once: false }
     }
 }
 

@@ -29,7 +29,7 @@ impl Cloud for Rest {
         loop {
             attempt += 1;
             match self.once(call).await {
-                Err(error) if error.kind == CloudErrorKind::Transient && attempt < ATTEMPTS => {
+                Err(error) if error.kind == CloudErrorKind::Transient && attempt < ATTEMPTS && !call.once => {
                     tokio::time::sleep(PAUSE * 2u32.pow(attempt - 1)).await;
                 }
                 answer => return answer,

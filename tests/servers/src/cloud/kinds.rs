@@ -8,9 +8,11 @@ const SUBSCRIPTION: &str = "name topic labels* pushConfig* ackDeadlineSeconds re
     enableMessageOrdering expirationPolicy(ttl) filter deadLetterPolicy(deadLetterTopic maxDeliveryAttempts) \
     retryPolicy(minimumBackoff maximumBackoff) detached enableExactlyOnceDelivery";
 const ACCOUNT: &str = "displayName description etag";
-const JOB: &str = "name description pubsubTarget(topicName data attributes*) schedule timeZone retryConfig* attemptDeadline";
+const JOB: &str =
+    "name description pubsubTarget(topicName data attributes*) schedule timeZone retryConfig* attemptDeadline";
 const PROBE: &str = "initialDelaySeconds timeoutSeconds periodSeconds failureThreshold httpGet(path port)";
-const METRIC: &str = "name description filter metricDescriptor(metricKind valueType unit labels*) labelExtractors* disabled";
+const METRIC: &str =
+    "name description filter metricDescriptor(metricKind valueType unit labels*) labelExtractors* disabled";
 const POLICY: &str = "name displayName documentation(content mimeType subject) userLabels* conditions(name displayName \
     conditionThreshold(filter aggregations(alignmentPeriod perSeriesAligner crossSeriesReducer groupByFields) comparison \
     thresholdValue duration trigger(count percent)) \
@@ -47,7 +49,8 @@ impl World {
                 asked.only(&["pageSize", "pageToken"])?;
                 let key = if kind == "serviceAccounts" { "accounts" } else { kind };
                 let below = format!("{name}/");
-                let all = self.things.iter().filter(|(n, _)| n.strip_prefix(&below).is_some_and(|rest| !rest.contains('/')));
+                let all =
+                    self.things.iter().filter(|(n, _)| n.strip_prefix(&below).is_some_and(|rest| !rest.contains('/')));
                 self.page(asked, key, all.map(|(_, value)| value.clone()).collect())
             }
             ("GET", false) => {
@@ -67,7 +70,11 @@ impl World {
     }
 
     fn known_region(&self, segments: &[&str]) -> Result<(), Refusal> {
-        if segments.get(3).is_some_and(|region| region.contains('-')) { Ok(()) } else { Err(invalid("unknown location")) }
+        if segments.get(3).is_some_and(|region| region.contains('-')) {
+            Ok(())
+        } else {
+            Err(invalid("unknown location"))
+        }
     }
 
     fn create(&mut self, asked: &Asked, kind: &str) -> Answer {
@@ -85,7 +92,9 @@ impl World {
                 new["email"] = email.clone().into();
                 format!("{parent}/{email}")
             }
-            ("POST", "services") => format!("{parent}/{}", asked.query.get("serviceId").ok_or_else(|| invalid("serviceId is required"))?),
+            ("POST", "services") => {
+                format!("{parent}/{}", asked.query.get("serviceId").ok_or_else(|| invalid("serviceId is required"))?)
+            }
             ("POST", "jobs") => new["name"].as_str().unwrap_or_default().to_owned(),
             ("POST", "metrics") => format!("{parent}/{}", new["name"].as_str().unwrap_or_default()),
             ("POST", "alertPolicies") => format!("{parent}/{}", self.number()),
@@ -129,7 +138,9 @@ impl World {
         };
         fields::check(new, &spec)?;
         let labels = new["labels"].as_object().or(new["userLabels"].as_object());
-        let plain = |text: &str| text.len() <= 63 && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c));
+        let plain = |text: &str| {
+            text.len() <= 63 && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c))
+        };
         if labels.into_iter().flatten().any(|(k, v)| !plain(k) || !v.as_str().is_some_and(plain)) {
             return Err(invalid("labels take lower-case letters, digits, - and _"));
         }
@@ -153,7 +164,9 @@ impl World {
         if new["topic"].as_str().is_none() {
             return Err(invalid("a subscription needs a topic"));
         }
-        let within = |value: &Value, low: u64, high: u64| value.is_null() || value.as_u64().is_some_and(|n| (low..=high).contains(&n));
+        let within = |value: &Value, low: u64, high: u64| {
+            value.is_null() || value.as_u64().is_some_and(|n| (low..=high).contains(&n))
+        };
         if !within(&new["ackDeadlineSeconds"], 10, 600) || !within(&dead["maxDeliveryAttempts"], 5, 100) {
             return Err(invalid("ackDeadlineSeconds is 10 to 600, maxDeliveryAttempts 5 to 100"));
         }
@@ -167,14 +180,19 @@ impl World {
         }
         let account = new["template"]["serviceAccount"].as_str().unwrap_or_default();
         if !self.things.values().any(|t| t["email"] == account) {
-            return Err(Refusal(403, "PERMISSION_DENIED", format!("Permission 'iam.serviceaccounts.actAs' denied on {account}")));
+            return Err(Refusal(
+                403,
+                "PERMISSION_DENIED",
+                format!("Permission 'iam.serviceaccounts.actAs' denied on {account}"),
+            ));
         }
         Ok(())
     }
 
     fn hold_policy(&self, new: &Value) -> Result<(), Refusal> {
         for condition in new["conditions"].as_array().into_iter().flatten() {
-            let filter = ["conditionThreshold", "conditionAbsent"].iter().find_map(|k| condition[*k]["filter"].as_str());
+            let filter =
+                ["conditionThreshold", "conditionAbsent"].iter().find_map(|k| condition[*k]["filter"].as_str());
             let filter = filter.ok_or_else(|| invalid("a condition needs a filter"))?;
             if !filter.contains("resource.type=") {
                 return Err(invalid("must specify a restriction on \"resource.type\" in the filter"));
@@ -182,7 +200,11 @@ impl World {
             if let Some(rest) = filter.split("logging.googleapis.com/user/").nth(1) {
                 let metric = rest.split('"').next().unwrap_or_default();
                 if !self.things.keys().any(|name| name.ends_with(&format!("/metrics/{metric}"))) {
-                    return Err(Refusal(404, "NOT_FOUND", format!("Cannot find metric that matches type = \"{metric}\".")));
+                    return Err(Refusal(
+                        404,
+                        "NOT_FOUND",
+                        format!("Cannot find metric that matches type = \"{metric}\"."),
+                    ));
                 }
             }
         }
@@ -196,7 +218,9 @@ impl World {
                 if new["expirationPolicy"].is_null() {
                     new["expirationPolicy"] = json!({"ttl": "2678400s"});
                 }
-                new["messageRetentionDuration"] = "604800s".into();
+                if new["messageRetentionDuration"].is_null() {
+                    new["messageRetentionDuration"] = "604800s".into();
+                }
                 new["state"] = "ACTIVE".into();
             }
             "topics" => new["state"] = "ACTIVE".into(),
@@ -223,12 +247,21 @@ impl World {
             "topics" => (Some("topic"), &["labels", "messageRetentionDuration"]),
             "subscriptions" => (
                 Some("subscription"),
-                &["labels", "ackDeadlineSeconds", "expirationPolicy", "retryPolicy", "deadLetterPolicy"],
+                &[
+                    "labels",
+                    "ackDeadlineSeconds",
+                    "messageRetentionDuration",
+                    "expirationPolicy",
+                    "retryPolicy",
+                    "deadLetterPolicy",
+                ],
             ),
             "serviceAccounts" => (Some("serviceAccount"), &["displayName", "description"]),
             "jobs" => (None, &["description", "schedule", "timeZone", "pubsubTarget"]),
             "services" => (None, &["labels", "template"]),
-            "alertPolicies" => (None, &["userLabels", "documentation", "combiner", "conditions", "notificationChannels"]),
+            "alertPolicies" => {
+                (None, &["userLabels", "documentation", "combiner", "conditions", "notificationChannels"])
+            }
             _ => return Err(not_found(&asked.name)),
         };
         let (new, mask) = match inner {
@@ -253,7 +286,7 @@ impl World {
         }
         let mut all = fields::masked(&there, &new, mask, known)?;
         let mut asked_for = all.clone();
-        for own in ["state", "userUpdateTime", "version", "enabled", "messageRetentionDuration"] {
+        for own in ["state", "userUpdateTime", "version", "enabled"] {
             if let Some(fields) = asked_for.as_object_mut() {
                 fields.remove(own);
             }
@@ -315,7 +348,11 @@ impl World {
                 let there = self.bucket(name)?;
                 let wanted = asked.query.get("ifMetagenerationMatch");
                 if wanted.map(String::as_str) != there["metageneration"].as_str() {
-                    return Err(Refusal(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.".into()));
+                    return Err(Refusal(
+                        412,
+                        "conditionNotMet",
+                        "At least one of the pre-conditions you specified did not hold.".into(),
+                    ));
                 }
                 let full = format!("b/{name}");
                 if asked.method == "DELETE" {

@@ -164,7 +164,10 @@ fn decoded(text: &str) -> String {
     let mut out = Vec::new();
     let mut i = 0;
     while i < bytes.len() {
-        let hex = bytes.get(i + 1..i + 3).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
+        let hex = bytes
+            .get(i + 1..i + 3)
+            .and_then(|h| std::str::from_utf8(h).ok())
+            .and_then(|h| u8::from_str_radix(h, 16).ok());
         match (bytes[i], hex) {
             (b'%', Some(byte)) => {
                 out.push(byte);
@@ -274,7 +277,8 @@ impl World {
             }
             ("POST", ":batchEnable") => {
                 fields::check(&asked.body, "serviceIds")?;
-                let ids: Vec<String> = serde_json::from_value(asked.body["serviceIds"].clone()).map_err(|e| invalid(e.to_string()))?;
+                let ids: Vec<String> =
+                    serde_json::from_value(asked.body["serviceIds"].clone()).map_err(|e| invalid(e.to_string()))?;
                 if ids.is_empty() || ids.len() > 20 {
                     return Err(invalid("between 1 and 20 services"));
                 }

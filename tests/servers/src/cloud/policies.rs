@@ -34,7 +34,10 @@ impl World {
     }
 
     pub(super) fn policy_of(&mut self, name: &str) -> Value {
-        self.policies.entry(name.to_owned()).or_insert_with(|| json!({"version": 1, "etag": "BwA=", "bindings": []})).clone()
+        self.policies
+            .entry(name.to_owned())
+            .or_insert_with(|| json!({"version": 1, "etag": "BwA=", "bindings": []}))
+            .clone()
     }
 
     /// `stale` is the status for an old etag: 409 in most services, 412 in Cloud Storage.
@@ -51,7 +54,10 @@ impl World {
             }
             for member in binding["members"].as_array().into_iter().flatten().filter_map(Value::as_str) {
                 self.is_member(member)?;
-                let enforced = self.things.get(name).is_some_and(|t| t["iamConfiguration"]["publicAccessPrevention"] == "enforced");
+                let enforced = self
+                    .things
+                    .get(name)
+                    .is_some_and(|t| t["iamConfiguration"]["publicAccessPrevention"] == "enforced");
                 if member == "allUsers" && enforced {
                     let message = "The member bindings allUsers and allAuthenticatedUsers are not allowed since public access prevention is enforced.";
                     return Err(Refusal(412, "conditionNotMet", message.into()));
