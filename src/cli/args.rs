@@ -1,5 +1,6 @@
 //! What can be typed: the commands, their options, their help.
 
+use crate::config::forms;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -217,6 +218,13 @@ the service's subscriptions counts as a delivery.")]
   phase6 doctor
   phase6 doctor --target local --format json")]
     Doctor,
+    /// Ask a running service whether it is well; for a container's health check
+    #[command(after_help = "Examples:
+  phase6 health --listen 127.0.0.1:8080
+  phase6 health --url https://phase6.example.com --ready --format json
+
+Exit codes: 0 it is well · 1 it says that it is not · 5 it does not answer")]
+    Health(HealthArgs),
     /// Print or write the generated JSON Schemas
     #[command(after_help = "Examples:
   phase6 schema export                # the schema of exports/*.yaml
@@ -276,22 +284,45 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub requests: u16,
     /// How long work under way may take to finish after SIGTERM (default: `service.grace`, 25s)
-    #[arg(long, value_name = "DURATION", value_parser = crate::config::forms::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = forms::duration)]
     pub grace: Option<std::time::Duration>,
     /// How long a message stays with a copy of the service that died, before another one gets it (1s to 600s)
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = lease)]
     pub lease: std::time::Duration,
-    /// Opens the HTTP door here: events, runs, health, metrics, status page (default: `service.listen`, else no door)
-    #[arg(long, value_name = "ADDRESS:PORT", env = "PHASE6_LISTEN")]
+    /// Opens the HTTP door here: events, runs, health, metrics, status page (default: `service.listen`, else no door).
+    /// `${NAME}` is taken from the environment: `0.0.0.0:${PORT}` is where Cloud Run calls
+    #[arg(long, value_name = "ADDRESS:PORT", env = "PHASE6_LISTEN", value_parser = listen)]
     pub listen: Option<std::net::SocketAddr>,
     /// How the log is written, on standard error
     #[arg(long, value_enum, default_value_t = crate::telemetry::LogFormat::Auto)]
     pub log_format: crate::telemetry::LogFormat,
 }
 
+/// An address with a port, whose `${NAME}`s stand for the environment's values: a container's command has no shell for that.
+pub fn listen(text: &str) -> Result<std::net::SocketAddr, String> {
+    let text = forms::filled(text, &|name| std::env::var(name).ok()).map_err(|e| e.to_string())?;
+    forms::address(&text)
+}
+
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// Where the service listens (default: `service.listen`); `0.0.0.0` is asked on this machine
+    #[arg(long, value_name = "ADDRESS:PORT", env = "PHASE6_LISTEN", value_parser = listen)]
+    pub listen: Option<std::net::SocketAddr>,
+    /// The service's address as others see it, instead
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Asks whether work can be done (`/readyz`: bus and state answer), not only whether the loops go round (`/livez`)
+    #[arg(long)]
+    pub ready: bool,
+    /// How long an answer may take
+    #[arg(long, value_name = "DURATION", default_value = "4s", value_parser = forms::duration)]
+    pub timeout: std::time::Duration,
+}
+
 /// A lease: what is shorter cannot be extended in time, what is longer no bus takes.
 fn lease(text: &str) -> Result<std::time::Duration, String> {
-    let lease = crate::config::forms::duration(text)?;
+    let lease = forms::duration(text)?;
     if (1..=600).contains(&lease.as_secs()) { Ok(lease) } else { Err("a lease takes 1s to 600s".to_owned()) }
 }
 

@@ -86,7 +86,7 @@ async fn bus(project: &Project, global: &Global) -> Result<String, String> {
 
 /// Where `serve` would listen, whether somebody listens there, and who may come in.
 fn door(project: &Project) -> String {
-    let asked = std::env::var("PHASE6_LISTEN").ok().and_then(|text| text.parse().ok());
+    let asked = std::env::var("PHASE6_LISTEN").ok().and_then(|text| super::args::listen(&text).ok());
     let Some(address) = super::door::address(project, asked) else {
         return "none: `phase6 serve --listen ADDRESS:PORT` or `service.listen` opens one".to_owned();
     };

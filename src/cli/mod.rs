@@ -12,6 +12,7 @@ pub mod exit;
 mod explain;
 pub mod fresh;
 mod gate;
+mod health;
 pub mod history;
 pub mod list;
 pub mod monitoring;
@@ -77,6 +78,7 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::Query(args) => query::run(global, args),
         Command::Fresh => fresh::run(global),
         Command::List => list_exports(global),
+        Command::Health(args) => health::run(global, args),
         Command::Doctor => doctor::run(global),
         Command::Schema(args) => schema(global, args),
         Command::Completions { shell } => {

@@ -1,6 +1,6 @@
 //! Checked trees to the [`super::model`]: the specs in `grammar.rs` have held, so what is missing here was a finding already.
 
-use super::forms;
+use super::forms::{self, Unfilled};
 use super::model::*;
 use super::node::{Node, NodeValue};
 use super::tables::named_type;
@@ -198,30 +198,18 @@ const DEFAULT_MAX_BYTES_BILLED: u64 = 20_000_000_000;
 
 /// A text with its `${NAME}`s filled in. The finding names the variable, never its value.
 fn expanded(node: &Node, env: Env<'_>, findings: &mut Vec<Diagnostic>) -> Option<String> {
-    let text = node.as_str()?;
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(start) = rest.find("${") {
-        out.push_str(&rest[..start]);
-        let Some(end) = rest[start..].find('}') else {
-            findings.push(Diagnostic::error("bad-value", "`${` is not closed", node.span).help("write `${NAME}`"));
-            return None;
-        };
-        let name = &rest[start + 2..start + end];
-        match env(name) {
-            Some(value) => out.push_str(&value),
-            None => {
-                findings.push(
-                    Diagnostic::error("missing-environment", format!("the environment has no `{name}`"), node.span)
-                        .help(format!("set {name} before starting phase6")),
-                );
-                return None;
-            }
+    let finding = match forms::filled(node.as_str()?, env) {
+        Ok(text) => return Some(text),
+        Err(wrong) => {
+            let (code, help) = match &wrong {
+                Unfilled::Open => ("bad-value", "write `${NAME}`".to_owned()),
+                Unfilled::Missing(name) => ("missing-environment", format!("set {name} before starting phase6")),
+            };
+            Diagnostic::error(code, wrong.to_string(), node.span).help(help)
         }
-        rest = &rest[start + end + 1..];
-    }
-    out.push_str(rest);
-    Some(out)
+    };
+    findings.push(finding);
+    None
 }
 
 fn job(node: &Node) -> Option<Job> {
