@@ -21,6 +21,7 @@ macro_rules! suite {
 suite! {
     paths_are_checked_first,
     put_writes_everything_at_once,
+    the_content_type_is_kept,
     generations_grow_also_after_delete,
     conditions_hold_or_fail,
     a_failed_condition_changes_nothing,
@@ -94,7 +95,6 @@ async fn paths_are_checked_first(s: &Arc<dyn ObjectStore>) {
 async fn put_writes_everything_at_once(s: &Arc<dyn ObjectStore>) {
     let path = "all/one.json";
     let options = PutOptions {
-        content_type: Some("application/json".into()),
         cache_control: Some("public, max-age=300".into()),
         metadata: pairs(&[("k", "v"), ("watermark", "2025-12-12 é")]),
         ..when(Condition::Absent)
@@ -103,14 +103,22 @@ async fn put_writes_everything_at_once(s: &Arc<dyn ObjectStore>) {
     let seen = s.stat(path).await.unwrap().unwrap();
     assert_eq!(seen, written);
     assert_eq!((seen.size, seen.path.as_str(), seen.metageneration), (2, path, 1));
-    assert_eq!(seen.content_type, options.content_type);
     assert_eq!(seen.cache_control, options.cache_control);
     assert_eq!(seen.metadata, options.metadata);
     let object = s.get(path, None).await.unwrap();
     assert_eq!((object.info, object.bytes.as_slice()), (seen, b"{}".as_slice()));
     // Nothing of the old write shines through the next.
     let second = s.put(path, &body("[]"), &PutOptions::default()).await.unwrap();
-    assert_eq!((second.content_type, second.cache_control, second.metadata.len()), (None, None, 0));
+    assert_eq!((second.cache_control, second.metadata.len()), (None, 0));
+}
+
+async fn the_content_type_is_kept(s: &Arc<dyn ObjectStore>) {
+    let options = PutOptions { content_type: Some("application/json".into()), ..PutOptions::default() };
+    let written = s.put("type/a", &body("{}"), &options).await.unwrap();
+    assert_eq!(written.content_type, options.content_type);
+    assert_eq!(s.stat("type/a").await.unwrap(), Some(written));
+    let second = s.put("type/a", &body("{}"), &PutOptions::default()).await.unwrap();
+    assert_eq!(second.content_type, None);
 }
 
 async fn generations_grow_also_after_delete(s: &Arc<dyn ObjectStore>) {
@@ -325,8 +333,7 @@ async fn large_content_comes_back(s: &Arc<dyn ObjectStore>) {
     file.write_all(&content).unwrap();
     drop(file);
     let spooled = Body::File(Arc::new(spooled));
-    let options =
-        PutOptions { sha256: Some(crate::adapters::hex_sha256(&content)), ..when(Condition::Absent) };
+    let options = PutOptions { sha256: Some(crate::adapters::hex_sha256(&content)), ..when(Condition::Absent) };
     for (path, body) in [("large/file", spooled), ("large/bytes", Body::from(content.clone()))] {
         let written = s.put(path, &body, &options).await.unwrap();
         assert_eq!((written.size, &written.sha256), (content.len() as u64, &options.sha256));

@@ -10,7 +10,18 @@ pub fn start() -> Result<Running, String> {
     let command = |port: u16| {
         let (port, host) = (port.to_string(), format!("127.0.0.1:{port}"));
         let mut command = Command::new(&program);
-        command.args(["-scheme", "http", "-host", "127.0.0.1", "-port", &port, "-backend", "memory", "-log-level", "warn"]);
+        command.args([
+            "-scheme",
+            "http",
+            "-host",
+            "127.0.0.1",
+            "-port",
+            &port,
+            "-backend",
+            "memory",
+            "-log-level",
+            "warn",
+        ]);
         command.args(["-external-url", &format!("http://{host}"), "-public-host", &host]);
         command
     };
