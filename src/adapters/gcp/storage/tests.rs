@@ -45,6 +45,7 @@ const FAKE_GCS_CANNOT: &[(&str, &str)] = &[
         "the_content_type_is_kept",
         "it takes the type of the media part, which the crate leaves at application/octet-stream",
     ),
+    ("forget_leaves_nothing", "it ignores `generation` of deletes, so that a replaced generation cannot be deleted"),
     ("touch_changes_metadata_alone", "it has no metageneration: a patch leaves it as it was"),
     (
         "touch_defeats_writers_who_saw_the_old_metadata",
