@@ -213,6 +213,14 @@ the service's subscriptions counts as a delivery.")]
   phase6 list
   phase6 list --format json")]
     List,
+    /// Plan what the project needs on Google Cloud, or write it as a script or as Terraform; applies nothing
+    #[command(after_help = "Examples:
+  phase6 deploy --dry-run                     # the plan, for people; --format json for machines
+  phase6 deploy --emit gcloud --image us-west2-docker.pkg.dev/p/phase6/phase6:1 > deploy.sh
+  phase6 deploy --emit terraform --target gcp --region us-west2 --to infra
+
+Needs no credentials. Without --target it is the first target that has something on Google Cloud.")]
+    Deploy(DeployArgs),
     /// Say what is configured and what can be reached
     #[command(after_help = "Examples:
   phase6 doctor
@@ -273,6 +281,32 @@ pub struct RunArgs {
     /// Exit with 4 when nothing was published
     #[arg(long)]
     pub strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// Shows what would be there; compares nothing
+    #[arg(long, conflicts_with = "emit")]
+    pub dry_run: bool,
+    /// Writes the plan as a bash script for gcloud, or as Terraform
+    #[arg(long, value_enum)]
+    pub emit: Option<Emit>,
+    /// Writes into this folder (deploy.sh, main.tf) instead of printing
+    #[arg(long, value_name = "DIR", requires = "emit")]
+    pub to: Option<PathBuf>,
+    /// The container image of the Cloud Run service; without one there is no service
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// The region of buckets, jobs and service (default: the location of the target's BigQuery)
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+}
+
+/// What a plan is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    Gcloud,
+    Terraform,
 }
 
 #[derive(Debug, Args)]

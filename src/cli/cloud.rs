@@ -12,6 +12,24 @@ use std::sync::Arc;
 use {crate::adapters::gcp::Google, std::sync::OnceLock};
 
 /// The target's BigQuery.
+#[cfg(feature = "gcp")]
+pub fn warehouse(target: &Target) -> Result<Arc<dyn Warehouse>, Exit> {
+    use crate::config::WarehouseTarget::{BigQuery, DuckDb};
+    match &target.warehouse {
+        BigQuery { project, location, max_bytes_billed, .. } => {
+            Ok(Arc::new(crate::adapters::gcp::bigquery::BigQuery::new(
+                google()?,
+                project.clone(),
+                location.clone(),
+                *max_bytes_billed,
+            )))
+        }
+        DuckDb { .. } => Err(fail(Exit::Usage, format!("target `{}` has no BigQuery", target.name.value))),
+    }
+}
+
+/// The target's BigQuery.
+#[cfg(not(feature = "gcp"))]
 pub fn warehouse(target: &Target) -> Result<Arc<dyn Warehouse>, Exit> {
     Err(absent(target, "BigQuery", "a target with a duckdb warehouse"))
 }

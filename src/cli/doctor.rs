@@ -30,7 +30,7 @@ fn prepared(global: &Global) -> Result<Exit, Exit> {
     let runtime = context::runtime()?;
     let mut lines: Vec<(String, Result<String, String>)> =
         vec![("project".into(), Ok(format!("{project}, {exports} exports"))), ("target".into(), Ok(target))];
-    let probe = Statement { name: "doctor".into(), sql: "SELECT 1 AS one".into(), params: Vec::new() };
+    let probe = Statement::new("doctor", "SELECT 1 AS one", Vec::new());
     let answered = runtime.block_on(engine.warehouse.query(&probe, &engine.cancel)).and_then(|mut rows| rows.next());
     lines.push(("warehouse".into(), answered.map(|_| engine.warehouse.describe()).map_err(|e| e.message)));
     let missing: Vec<&String> = tables

@@ -6,6 +6,7 @@ pub mod check;
 mod cloud;
 pub mod context;
 mod dead_letter;
+mod deploy;
 pub mod doctor;
 mod door;
 pub mod exit;
@@ -79,6 +80,7 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::Fresh => fresh::run(global),
         Command::List => list_exports(global),
         Command::Health(args) => health::run(global, args),
+        Command::Deploy(args) => deploy::run(global, args),
         Command::Doctor => doctor::run(global),
         Command::Schema(args) => schema(global, args),
         Command::Completions { shell } => {

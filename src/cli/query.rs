@@ -50,7 +50,7 @@ fn failure(error: WarehouseError) -> Failure {
 }
 
 fn answer(engine: &DuckDb, text: &str) -> Result<(Value, Value), Failure> {
-    let statement = Statement { name: "query".to_owned(), sql: text.to_owned(), params: Vec::new() };
+    let statement = Statement::new("query", text, Vec::new());
     let (fields, rows) = rows(engine, &statement).map_err(failure)?;
     let columns: Vec<Value> =
         fields.iter().map(|Field { name, ty, .. }| json!({ "name": name, "type": ty.to_string() })).collect();
@@ -93,7 +93,7 @@ fn prepared(global: &Global, args: &QueryArgs) -> Result<Exit, Exit> {
         other => other.unwrap_or_default().to_owned(),
     };
     let params = args.params.iter().map(|p| param(p)).collect::<Result<Vec<_>, _>>()?;
-    let statement = Statement { name: "query".to_owned(), sql, params };
+    let statement = Statement::new("query", sql, params);
     match rows(&engine, &statement) {
         Ok((fields, rows)) => {
             print!("{}", shown(&fields, &rows, global.format));

@@ -7,6 +7,8 @@ mod bus;
 mod cases;
 mod corpus;
 mod crashes;
+mod deploy;
+mod examples;
 mod exit_codes;
 mod harness;
 mod incidents;

@@ -3,6 +3,7 @@
 //! Credentials are Application Default Credentials (workload identity on Cloud Run and GKE, `gcloud auth application-default
 //! login` on a laptop); no key ever stands in the project. A service that an emulator stands in for is asked without any.
 
+pub mod bigquery;
 pub mod storage;
 
 use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
@@ -155,5 +156,18 @@ mod tests {
         assert_eq!(google.endpoint(Api::Storage), "http://localhost:4443");
         assert_eq!(google.endpoint(Api::PubSub), "https://pubsub.googleapis.com");
         assert!(google.authorization(Api::Storage).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn no_emulator_is_told_who_we_are_and_nobody_else_is_called_without_tls() {
+        let google = Google::new(&|_| Some("https://localhost:1/".to_owned())).unwrap();
+        let real = Google::new(&|_| None).unwrap();
+        for api in Api::ALL {
+            assert!(google.is_emulated(api) && google.authorization(api).await.unwrap().is_empty(), "{api:?}");
+            assert!(real.endpoint(api).starts_with("https://") && real.endpoint(api).ends_with(".googleapis.com"));
+        }
+        // An empty variable names nobody.
+        let empty = Google::new(&|_| Some(String::new())).unwrap();
+        assert!(Api::ALL.into_iter().all(|api| !empty.is_emulated(api)));
     }
 }
