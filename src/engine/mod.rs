@@ -1,5 +1,6 @@
 //! The way of one request: `plan` (what, for which day), then for each export `export::run`: render, query, shape, check, publish.
 
+pub mod budget;
 pub mod checks;
 pub mod data_date;
 pub mod defaults;
