@@ -176,6 +176,7 @@ the service's subscriptions counts as a delivery.")]
     /// Check the whole project: configuration, SQL, shapes, schemas; needs no warehouse
     #[command(after_help = "Examples:
   phase6 check
+  phase6 check --target gcp           # and dry-runs each statement at BigQuery: columns, parameters, bytes
   phase6 check --format github        # annotations on a pull request
   phase6 check --nulls                # what else could be NULL where the contract takes none")]
     Check(CheckArgs),
@@ -191,6 +192,13 @@ the service's subscriptions counts as a delivery.")]
   phase6 render results --date 2025-12-11
   phase6 render results --date 2025-12-11 --engine duckdb")]
     Render(RenderArgs),
+    /// What a run would read, cost and publish; reads no rows and writes nothing
+    #[command(after_help = "Examples:
+  phase6 plan --target gcp --date 2025-12-12
+  phase6 plan tonight,results --target gcp --format json
+
+Exits with 1 where something would be billed more than it may (`max_bytes_billed`).")]
+    Plan(PlanArgs),
     /// Make the documents of an export and show them; publishes nothing
     #[command(after_help = "Examples:
   phase6 preview results --date 2025-12-11
@@ -598,6 +606,18 @@ pub struct TestArgs {
     /// Only tests whose `export: name` has this text
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Only these exports
+    #[arg(value_name = "EXPORT,…", value_delimiter = ',')]
+    pub exports: Vec<String>,
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Leave `latest` and other undated objects alone
+    #[arg(long)]
+    pub no_update_latest: bool,
 }
 
 #[derive(Debug, Args)]

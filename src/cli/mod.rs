@@ -3,6 +3,7 @@
 pub mod args;
 pub mod backfill;
 pub mod check;
+mod check_target;
 mod cloud;
 pub mod context;
 mod dead_letter;
@@ -19,6 +20,7 @@ pub mod history;
 pub mod list;
 pub mod monitoring;
 pub mod output;
+mod plan;
 pub mod preview;
 pub mod progress;
 pub mod publish;
@@ -76,6 +78,7 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::Check(args) => check::run(global, args),
         Command::Test(args) => test::run(global, args),
         Command::Render(args) => render::run(global, args),
+        Command::Plan(args) => plan::run(global, args),
         Command::Preview(args) => preview::run(global, args),
         Command::Query(args) => query::run(global, args),
         Command::Fresh => fresh::run(global),

@@ -210,7 +210,7 @@ mod tests {
         };
         export(Status::Failed, false);
         export(Status::Failed, true);
-        export(Status::Success, false);
+        export(Status::Published, false);
         telemetry.emit(&DeadLettered {
             id: "d",
             topic: "t",

@@ -55,7 +55,7 @@ impl Engine {
     }
 
     /// Stops where the run was cancelled.
-    fn go_on(&self) -> Result<(), Failure> {
+    pub(super) fn go_on(&self) -> Result<(), Failure> {
         match self.cancel.reason() {
             Some(reason) => Err(Failure { class: Some(FailureClass::Transient), ..Failure::permanent(reason) }),
             None => Ok(()),
@@ -188,6 +188,7 @@ fn steps(
     let statements = statements(engine, export, &facts)?;
     let statements: Vec<Statement> =
         export.queries.iter().zip(statements).map(|(query, s)| for_run(s, request, export, query)).collect();
+    super::budget::check(engine, export, &statements, handle)?;
     let as_of = engine.clock.now();
     let clock = Instant::now();
     let rows = ready::check(engine, export, &facts, &statements, handle).and_then(|(asked, replaced)| {
@@ -468,6 +469,7 @@ fn make(
                     kind: file.kind,
                     dated: file.dated,
                     once: file.once,
+                    gzip: file.gzip,
                     document: export.documents[number].name.clone(),
                     schema: export.documents[number].schema.as_ref().map(|s| s.value.clone()),
                     counts: if file.kind == ArtifactKind::Entity { BTreeMap::new() } else { counts.clone() },

@@ -15,6 +15,11 @@ pub trait Warehouse: Send + Sync {
     /// The columns that the statement would return; reads no rows.
     async fn columns(&self, statement: &Statement) -> Result<Vec<Field>, WarehouseError>;
 
+    /// Whether statements are billed: then [`DryRun::cost`] is known, and a cap is kept.
+    fn bills(&self) -> bool {
+        false
+    }
+
     /// What can be told of the statement without running it; costs nothing. A warehouse that does not bill tells its columns.
     async fn dry_run(&self, statement: &Statement) -> Result<DryRun, WarehouseError> {
         Ok(DryRun { fields: self.columns(statement).await?, ..DryRun::default() })

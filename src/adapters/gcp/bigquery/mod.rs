@@ -161,6 +161,10 @@ impl Warehouse for BigQuery {
         format!("bigquery ({}{place}){emulated}", self.calls.project)
     }
 
+    fn bills(&self) -> bool {
+        true
+    }
+
     async fn columns(&self, statement: &Statement) -> Result<Vec<Field>, WarehouseError> {
         Ok(self.dry_run(statement).await?.fields)
     }
