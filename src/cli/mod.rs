@@ -3,10 +3,12 @@
 pub mod args;
 pub mod backfill;
 pub mod check;
+mod check_target;
 mod cloud;
 pub mod context;
 mod dead_letter;
 mod deploy;
+mod deploy_live;
 pub mod doctor;
 mod door;
 pub mod exit;
@@ -18,6 +20,7 @@ pub mod history;
 pub mod list;
 pub mod monitoring;
 pub mod output;
+mod plan;
 pub mod preview;
 pub mod progress;
 pub mod publish;
@@ -75,6 +78,7 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::Check(args) => check::run(global, args),
         Command::Test(args) => test::run(global, args),
         Command::Render(args) => render::run(global, args),
+        Command::Plan(args) => plan::run(global, args),
         Command::Preview(args) => preview::run(global, args),
         Command::Query(args) => query::run(global, args),
         Command::Fresh => fresh::run(global),

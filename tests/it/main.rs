@@ -8,6 +8,9 @@ mod cases;
 mod corpus;
 mod crashes;
 mod deploy;
+#[cfg(feature = "gcp")]
+mod deploy_live;
+mod examples;
 mod exit_codes;
 mod harness;
 mod incidents;

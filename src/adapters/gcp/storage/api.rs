@@ -55,7 +55,8 @@ impl JsonApi {
         let denied = |message: String| Failure { status: Some(401), reason: None, message, corrupt: false };
         let headers = self.google.authorization(Api::Storage).await.map_err(|e| denied(e.to_string()))?;
         let url = self.url(request);
-        let mut builder = self.google.http().request(request.method.clone(), url).headers(headers).timeout(ANSWER_LIMIT);
+        let mut builder =
+            self.google.http().request(request.method.clone(), url).headers(headers).timeout(ANSWER_LIMIT);
         if let Some(body) = &request.body {
             builder = builder.header("content-type", "application/json").body(body.to_string());
         }

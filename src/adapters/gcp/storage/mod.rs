@@ -94,16 +94,18 @@ impl BucketStore {
     ) -> Result<T, StoreError> {
         let mut tries = Tries::new();
         loop {
-            self.pace.turn(call.path).await;
+            let turn = self.pace.turn(call.path).await;
             let failure = match attempt().await {
                 Ok(done) => {
-                    self.pace.accepted(call.path);
+                    turn.written();
                     return Ok(done);
                 }
                 Err(failure) => failure,
             };
             if failure.is_rate_limit() {
-                self.pace.refused(call.path);
+                turn.refused();
+            } else if failure.is_ambiguous() {
+                turn.written();
             }
             if failure.kind() == StoreErrorKind::PreconditionFailed && ambiguous.load(Ordering::Relaxed) {
                 return Err(call.error(
@@ -123,7 +125,12 @@ impl BucketStore {
     }
 
     /// What is sent of a body: the content, its hash, and the plain size where it is compressed.
-    fn content(&self, call: Call<'_>, body: &Body, options: &PutOptions) -> Result<(Content, String, Option<u64>), StoreError> {
+    fn content(
+        &self,
+        call: Call<'_>,
+        body: &Body,
+        options: &PutOptions,
+    ) -> Result<(Content, String, Option<u64>), StoreError> {
         let io = |e: std::io::Error| StoreError::from_io(&e, call.operation, call.path, call.bucket);
         if let (Body::File(file), Some(sha256), false) = (body, &options.sha256, options.gzip) {
             let size = std::fs::metadata(file.path()).map_err(io)?.len();
@@ -152,7 +159,8 @@ impl BucketStore {
 
     fn object(&self, call: Call<'_>, resource: Resource, stored: Vec<u8>) -> Result<Object, StoreError> {
         let bytes = if resource.is_gzip() {
-            gzip::unpack(stored).map_err(|e| call.error(StoreErrorKind::Corrupt, format!("it is no whole gzip: {e}")))?
+            gzip::unpack(stored)
+                .map_err(|e| call.error(StoreErrorKind::Corrupt, format!("it is no whole gzip: {e}")))?
         } else {
             stored
         };
@@ -167,8 +175,7 @@ impl BucketStore {
     /// The live object: description and content are asked for together, and belong together if no write came in between.
     async fn get_live(&self, call: Call<'_>) -> Result<Object, StoreError> {
         for _ in 0..GET_ATTEMPTS {
-            let (described, read) =
-                tokio::join!(self.api.describe(call, None), self.contents.read(call.path, None, 0));
+            let (described, read) = tokio::join!(self.api.describe(call, None), self.contents.read(call.path, None, 0));
             let Some(resource) = described? else { break };
             match read {
                 Ok((stored, generation)) if generation == resource.generation => {

@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn only_what_is_selected_is_left() {
-        let all = json!({"kind": "x", "items": [{"name": "a", "size": "1", "metadata": {"k": "v", "l": "w"}}], "next": "t"});
+        let all =
+            json!({"kind": "x", "items": [{"name": "a", "size": "1", "metadata": {"k": "v", "l": "w"}}], "next": "t"});
         let some = select(all.clone(), "next,items(name,metadata/k)").unwrap();
         assert_eq!(some, json!({"next": "t", "items": [{"name": "a", "metadata": {"k": "v"}}]}));
         assert!(select(all.clone(), "items(name").is_err());

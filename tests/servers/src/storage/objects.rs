@@ -67,7 +67,11 @@ fn no_object(bucket: &str, name: &str) -> Reply {
 /// One object: get, patch, update, delete.
 pub fn object(world: &mut World, incoming: &Incoming, bucket: &str, name: &str) -> Answer {
     const COMMON: &[&str] = &[
-        "generation", "ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch",
+        "generation",
+        "ifGenerationMatch",
+        "ifGenerationNotMatch",
+        "ifMetagenerationMatch",
+        "ifMetagenerationNotMatch",
     ];
     let more: &[&str] = match incoming.method.as_str() {
         "GET" => &["projection", "softDeleted", "restoreToken"],
@@ -79,7 +83,6 @@ pub fn object(world: &mut World, incoming: &Incoming, bucket: &str, name: &str) 
     let (generation, conditions) = (incoming.number("generation")?, Conditions::of(incoming)?);
     let found = world.find(bucket, name, generation)?.cloned();
     let Some(stored) = found else {
-        // A condition on what is not there fails before its absence is said, as the reference's "0 means: no live object" has it.
         return Err(no_object(bucket, name));
     };
     conditions.check(Some(&stored), incoming.method == "GET")?;
@@ -200,8 +203,17 @@ pub fn list(world: &mut World, incoming: &Incoming, bucket_name: &str) -> Answer
         return Err(not_a_method(&incoming.method));
     }
     incoming.allow(&[
-        "delimiter", "endOffset", "includeFoldersAsPrefixes", "includeTrailingDelimiter", "maxResults", "pageToken", "prefix",
-        "projection", "softDeleted", "startOffset", "versions",
+        "delimiter",
+        "endOffset",
+        "includeFoldersAsPrefixes",
+        "includeTrailingDelimiter",
+        "maxResults",
+        "pageToken",
+        "prefix",
+        "projection",
+        "softDeleted",
+        "startOffset",
+        "versions",
     ])?;
     let bucket = world.bucket(bucket_name)?;
     let prefix = incoming.param("prefix").unwrap_or_default();
@@ -222,7 +234,8 @@ pub fn list(world: &mut World, incoming: &Incoming, bucket_name: &str) -> Answer
         if !wanted || after.as_ref().is_some_and(|after| key <= *after) {
             continue;
         }
-        let folder = delimiter.and_then(|d| name[prefix.len()..].find(d).map(|at| &name[..prefix.len() + at + d.len()]));
+        let folder =
+            delimiter.and_then(|d| name[prefix.len()..].find(d).map(|at| &name[..prefix.len() + at + d.len()]));
         if folder.is_some_and(|folder| prefixes.contains(folder)) {
             continue;
         }
@@ -265,10 +278,13 @@ pub fn copy(
     rewrite: bool,
 ) -> Answer {
     const SOURCE: [&str; 4] = [
-        "ifSourceGenerationMatch", "ifSourceGenerationNotMatch", "ifSourceMetagenerationMatch",
+        "ifSourceGenerationMatch",
+        "ifSourceGenerationNotMatch",
+        "ifSourceMetagenerationMatch",
         "ifSourceMetagenerationNotMatch",
     ];
-    let own = ["sourceGeneration", "destinationPredefinedAcl", "projection", "rewriteToken", "maxBytesRewrittenPerCall"];
+    let own =
+        ["sourceGeneration", "destinationPredefinedAcl", "projection", "rewriteToken", "maxBytesRewrittenPerCall"];
     incoming.allow(&[&own[..], &SOURCE, &super::world::CONDITIONS].concat())?;
     if incoming.method != "POST" {
         return Err(not_a_method(&incoming.method));

@@ -122,9 +122,10 @@ fn split(part: &Bytes) -> Option<(Option<String>, Bytes)> {
         }
     };
     let headers = std::str::from_utf8(headers).ok()?;
-    let kind = headers.lines().filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
-        name.trim().eq_ignore_ascii_case("content-type").then(|| value.trim().to_owned())
-    });
+    let kind = headers
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find_map(|(name, value)| name.trim().eq_ignore_ascii_case("content-type").then(|| value.trim().to_owned()));
     Some((kind, body))
 }
 

@@ -126,9 +126,7 @@ impl Incoming {
     /// A resource as the answer, with what `fields` selects of it.
     pub fn answer(&self, value: Value) -> Result<Reply, Reply> {
         let value = match self.param("fields") {
-            Some(text) => {
-                super::fields::select(value, text).map_err(|e| Reply::error(400, "invalidParameter", &e))?
-            }
+            Some(text) => super::fields::select(value, text).map_err(|e| Reply::error(400, "invalidParameter", &e))?,
             None => value,
         };
         Ok(Reply::json(200, &value))
@@ -152,7 +150,8 @@ fn target(path: &str) -> Result<Target, Reply> {
         ["storage", "v1", "b"] => Ok(Target::Buckets),
         ["storage", "v1", "b", bucket] => Ok(Target::Bucket(own(bucket))),
         ["storage", "v1", "b", bucket, "o"] => Ok(Target::Objects(own(bucket))),
-        ["storage" | "download", "v1", "b", bucket, "o", name] | ["download", "storage", "v1", "b", bucket, "o", name]
+        ["storage" | "download", "v1", "b", bucket, "o", name]
+        | ["download", "storage", "v1", "b", bucket, "o", name]
             if !name.is_empty() =>
         {
             Ok(Target::Object(own(bucket), own(name)))

@@ -47,14 +47,39 @@ impl Stored {
 
 /// Fields of an object that a writer may set.
 pub const WRITABLE: &[&str] = &[
-    "acl", "cacheControl", "contentDisposition", "contentEncoding", "contentLanguage", "contentType", "contexts", "customTime",
-    "eventBasedHold", "metadata", "retention", "storageClass", "temporaryHold",
+    "acl",
+    "cacheControl",
+    "contentDisposition",
+    "contentEncoding",
+    "contentLanguage",
+    "contentType",
+    "contexts",
+    "customTime",
+    "eventBasedHold",
+    "metadata",
+    "retention",
+    "storageClass",
+    "temporaryHold",
 ];
 
 /// Fields that a body may have and that say nothing: they are the server's.
 const READ_ONLY: &[&str] = &[
-    "bucket", "componentCount", "etag", "generation", "id", "kind", "mediaLink", "metageneration", "name", "owner", "selfLink",
-    "size", "timeCreated", "timeDeleted", "timeStorageClassUpdated", "updated",
+    "bucket",
+    "componentCount",
+    "etag",
+    "generation",
+    "id",
+    "kind",
+    "mediaLink",
+    "metageneration",
+    "name",
+    "owner",
+    "selfLink",
+    "size",
+    "timeCreated",
+    "timeDeleted",
+    "timeStorageClassUpdated",
+    "updated",
 ];
 
 /// Fields that are checked and not kept as they come.
@@ -256,9 +281,9 @@ pub fn check_fields(fields: &Map<String, Value>, patch: bool) -> Result<(), Repl
         }
         let nothing = patch && value.is_null();
         let right = match name.as_str() {
-            "metadata" => value.as_object().is_some_and(|entries| {
-                entries.values().all(|v| v.is_string() || patch && v.is_null())
-            }),
+            "metadata" => {
+                value.as_object().is_some_and(|entries| entries.values().all(|v| v.is_string() || patch && v.is_null()))
+            }
             "temporaryHold" | "eventBasedHold" => value.is_boolean(),
             "acl" | "contexts" | "retention" => value.is_array() || value.is_object(),
             _ => value.is_string(),
