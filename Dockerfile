@@ -33,7 +33,7 @@ COPY --from=build /out/ /usr/local/bin/
 WORKDIR /project
 # Cloud Run sets PORT and calls there; the braces are filled in by phase6 when it starts.
 ENV PORT=8080
-ENV PHASE6_LISTEN=0.0.0.0:\${PORT} PHASE6_CONFIG=/project
+ENV PHASE6_LISTEN=0.0.0.0:\${PORT}
 EXPOSE 8080
 # Distroless calls it nonroot; by its number, also a cluster that insists on `runAsNonRoot` can see that it is none.
 USER 65532:65532

@@ -221,13 +221,17 @@ Exits with 1 where something would be billed more than it may (`max_bytes_billed
   phase6 list
   phase6 list --format json")]
     List,
-    /// Plan what the project needs on Google Cloud, or write it as a script or as Terraform; applies nothing
+    /// Make what the project needs on Google Cloud, after showing how it differs from what is there
     #[command(after_help = "Examples:
-  phase6 deploy --dry-run                     # the plan, for people; --format json for machines
+  phase6 deploy --dry-run                     # the difference, for people; --format json for machines
+  phase6 deploy --image us-west2-docker.pkg.dev/p/phase6/phase6:1
+  phase6 deploy --only pubsub,jobs --yes
   phase6 deploy --emit gcloud --image us-west2-docker.pkg.dev/p/phase6/phase6:1 > deploy.sh
   phase6 deploy --emit terraform --target gcp --region us-west2 --to infra
 
-Needs no credentials. Without --target it is the first target that has something on Google Cloud.")]
+Without --target it is the first target that has something on Google Cloud. --emit needs no credentials.
+Exit codes: 0 everything is as it has to be · 1 nothing could be done · 2 wrong use · 3 a part was done, or something is
+blocked · 4 the answer was no · 5 Google Cloud did not answer")]
     Deploy(DeployArgs),
     /// Say what is configured and what can be reached
     #[command(after_help = "Examples:
@@ -293,21 +297,39 @@ pub struct RunArgs {
 
 #[derive(Debug, Args)]
 pub struct DeployArgs {
-    /// Shows what would be there; compares nothing
+    /// Shows the difference and does nothing
     #[arg(long, conflicts_with = "emit")]
     pub dry_run: bool,
-    /// Writes the plan as a bash script for gcloud, or as Terraform
+    /// Writes everything that has to be there as a bash script for gcloud, or as Terraform; nothing is called
     #[arg(long, value_enum)]
     pub emit: Option<Emit>,
     /// Writes into this folder (deploy.sh, main.tf) instead of printing
     #[arg(long, value_name = "DIR", requires = "emit")]
     pub to: Option<PathBuf>,
-    /// The container image of the Cloud Run service; without one there is no service
-    #[arg(long, value_name = "IMAGE")]
+    /// The container image of the Cloud Run service (default: it keeps the one that it has)
+    #[arg(long, value_name = "IMAGE", env = "PHASE6_IMAGE")]
     pub image: Option<String>,
     /// The region of buckets, jobs and service (default: the location of the target's BigQuery)
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
+    /// The name of service account, service and mark, for a second deployment in one project (default: phase6-<target>)
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// A notification channel that the alert policies tell: projects/<project>/notificationChannels/<id>; may be repeated
+    #[arg(long, value_name = "CHANNEL")]
+    pub notify: Vec<String>,
+    /// Only these parts
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART", conflicts_with = "emit")]
+    pub only: Vec<crate::deploy::Part>,
+    /// Takes over what has a name of the plan and was made by others
+    #[arg(long, conflicts_with = "emit")]
+    pub adopt: bool,
+    /// Removes what an earlier deployment made and the configuration no longer has; buckets only when they are empty
+    #[arg(long, conflicts_with = "emit")]
+    pub prune: bool,
+    /// Does not ask
+    #[arg(long, short, conflicts_with = "emit")]
+    pub yes: bool,
 }
 
 /// What a plan is written as.
@@ -335,6 +357,9 @@ pub struct ServeArgs {
     /// `${NAME}` is taken from the environment: `0.0.0.0:${PORT}` is where Cloud Run calls
     #[arg(long, value_name = "ADDRESS:PORT", env = "PHASE6_LISTEN", value_parser = listen)]
     pub listen: Option<std::net::SocketAddr>,
+    /// Leaves the clock to Cloud Scheduler's messages, as `phase6 deploy` makes them; with both, each slot still runs once
+    #[arg(long)]
+    pub no_scheduler: bool,
     /// How the log is written, on standard error
     #[arg(long, value_enum, default_value_t = crate::telemetry::LogFormat::Auto)]
     pub log_format: crate::telemetry::LogFormat,

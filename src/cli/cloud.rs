@@ -69,3 +69,22 @@ fn absent(target: &Target, what: &str, instead: &str) -> Exit {
         format!("target `{name}`: this build has no {what} adapter (cargo build --features gcp has it); use {instead}"),
     )
 }
+
+/// Google's REST services, of which these are to be called.
+#[cfg(feature = "gcp")]
+pub fn rest(apis: &[crate::ports::cloud::Api]) -> Result<Arc<dyn crate::ports::cloud::Cloud>, Exit> {
+    let rest = crate::adapters::gcp::rest::Rest(google()?);
+    if rest.is_mixed(apis) {
+        let reason = "an emulator stands in for some of the services and not for all: a test would change the real \
+                      cloud; choose parts with --only, or unset the emulators' variables";
+        return Err(fail(Exit::Usage, reason));
+    }
+    Ok(Arc::new(rest))
+}
+
+#[cfg(not(feature = "gcp"))]
+pub fn rest(_apis: &[crate::ports::cloud::Api]) -> Result<Arc<dyn crate::ports::cloud::Cloud>, Exit> {
+    let reason = "this build cannot talk to Google Cloud (cargo build --features gcp can); it writes files: --emit \
+                  gcloud or --emit terraform";
+    Err(fail(Exit::Usage, reason))
+}

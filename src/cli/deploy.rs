@@ -1,23 +1,26 @@
-//! `phase6 deploy`: what the project needs on Google Cloud, as a plan or as files that make it.
+//! `phase6 deploy`: what the project needs on Google Cloud, compared with what is there; made, or written as files that make it.
 
 use super::args::{DeployArgs, Emit, Global};
 use super::context::{self, fail};
 use super::exit::Exit;
-use super::output;
 use crate::config::Target;
 use crate::deploy::{self, Options, Plan};
 
 pub fn run(global: &Global, args: &DeployArgs) -> Exit {
-    match show(global, args) {
+    match deploy(global, args) {
         Ok(exit) | Err(exit) => exit,
     }
 }
 
-fn show(global: &Global, args: &DeployArgs) -> Result<Exit, Exit> {
-    if args.emit.is_none() && !args.dry_run {
-        let reason = "this build applies nothing: look with --dry-run, or write files with --emit gcloud|terraform";
-        return Err(fail(Exit::Usage, reason));
+fn deploy(global: &Global, args: &DeployArgs) -> Result<Exit, Exit> {
+    let plan = plan(global, args)?;
+    match args.emit {
+        Some(emit) => emitted(global, args, emit, &plan).map(|()| Exit::Ok),
+        None => super::deploy_live::run(global, args, &plan),
     }
+}
+
+fn plan(global: &Global, args: &DeployArgs) -> Result<Plan, Exit> {
     let loaded = context::load_checked(global)?;
     if loaded.has_errors() {
         return Err(fail(Exit::Usage, "the project has errors: `phase6 check` shows them"));
@@ -31,16 +34,16 @@ fn show(global: &Global, args: &DeployArgs) -> Result<Exit, Exit> {
             None => context::target(project, global)?,
         },
     };
-    let options = Options { image: args.image.clone(), region: args.region.clone() };
-    let plan = deploy::plan(project, target, &options).map_err(|wrong| {
+    let options = Options {
+        image: args.image.clone(),
+        region: args.region.clone(),
+        name: args.name.clone(),
+        notify: args.notify.clone(),
+    };
+    deploy::plan(project, target, &options).map_err(|wrong| {
         wrong.iter().for_each(|reason| eprintln!("phase6: {reason}"));
         Exit::Usage
-    })?;
-    match args.emit {
-        None => output::record(global, &plan, deploy::words::text),
-        Some(emit) => emitted(global, args, emit, &plan)?,
-    }
-    Ok(Exit::Ok)
+    })
 }
 
 fn emitted(global: &Global, args: &DeployArgs, emit: Emit, plan: &Plan) -> Result<(), Exit> {

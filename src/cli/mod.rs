@@ -8,6 +8,7 @@ mod cloud;
 pub mod context;
 mod dead_letter;
 mod deploy;
+mod deploy_live;
 pub mod doctor;
 mod door;
 pub mod exit;

@@ -460,6 +460,7 @@ fn file_decl(node: &Node) -> Option<FileDecl> {
             })
             .collect(),
         once: text(node, "write").is_some_and(|t| t == "once"),
+        gzip: node.get("gzip").is_some_and(|n| n.value == NodeValue::Bool(true)),
     })
 }
 

@@ -320,6 +320,7 @@ static FILE: Object = Object {
         req!("path", Text, "The path below the store's prefix, with {{ values }}"),
         opt!("cache_control", CACHE, "The Cache-Control header"),
         opt!("aliases", List(&Kind::Object(&ALIAS)), "Undated copies, such as latest.json"),
+        opt!("gzip", Bool, "Kept compressed in a bucket, together with its aliases; a directory holds it plain"),
         opt!("write", OneOf(&["replace", "once"]), "once: made when absent and never replaced"),
     ],
 };

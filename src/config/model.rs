@@ -307,6 +307,8 @@ pub struct FileDecl {
     pub aliases: Vec<AliasDecl>,
     /// `write: once`: a frozen copy, made when absent and never replaced.
     pub once: bool,
+    /// Whether it and its aliases may lie compressed, in a store that can say so to its readers.
+    pub gzip: bool,
 }
 
 #[derive(Debug, Clone)]

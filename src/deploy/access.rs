@@ -7,6 +7,7 @@ use crate::service::gate::TRIGGER_TOPIC;
 use crate::service::settings::COMPLETE_TOPIC;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// One right.
 #[derive(Debug, Clone, Serialize)]
@@ -39,6 +40,39 @@ pub enum Place {
     Table { project: String, dataset: String, table: String },
 }
 
+impl Grant {
+    /// The member as a policy names it; `number` is the project's.
+    pub fn member(&self, plan: &Plan, number: &str) -> String {
+        match self.who {
+            Who::Service => format!("serviceAccount:{}", plan.account()),
+            Who::PubSub => format!("serviceAccount:service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com"),
+            Who::Everybody => "allUsers".to_owned(),
+        }
+    }
+}
+
+impl Who {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "the service",
+            Self::PubSub => "Pub/Sub",
+            Self::Everybody => "everybody",
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Project(name) => write!(f, "project {name}"),
+            Self::Topic(name) => write!(f, "topic {name}"),
+            Self::Subscription(name) => write!(f, "subscription {name}"),
+            Self::Bucket(name) => write!(f, "bucket {name}"),
+            Self::Table { project, dataset, table } => write!(f, "table {project}:{dataset}.{table}"),
+        }
+    }
+}
+
 /// All rights of the plan, in the order in which they are made.
 pub fn grants(project: &Project, target: &Target, plan: &Plan) -> Vec<Grant> {
     let grant = |who, role: &str, on, why: &str| Grant { who, role: role.to_owned(), on, why: why.to_owned() };
@@ -50,6 +84,7 @@ pub fn grants(project: &Project, target: &Target, plan: &Plan) -> Vec<Grant> {
         for s in &plan.subscriptions {
             let on = || Place::Subscription(s.name.clone());
             all.push(grant(Who::Service, "roles/pubsub.subscriber", on(), "works its messages"));
+            all.push(grant(Who::Service, "roles/pubsub.viewer", on(), "looks whether it is as it has to be"));
             if s.dead_letter.is_some() {
                 all.push(grant(Who::PubSub, "roles/pubsub.subscriber", on(), "takes out what it gave up delivering"));
             }
@@ -59,6 +94,11 @@ pub fn grants(project: &Project, target: &Target, plan: &Plan) -> Vec<Grant> {
             let on = Place::Topic(topic.clone());
             all.push(grant(Who::PubSub, "roles/pubsub.publisher", on, "puts there what it gave up delivering"));
         }
+    }
+    if !plan.subscriptions.is_empty() {
+        let on = Place::Project(plan.project.clone());
+        let why = "reads the backlogs' metrics; they belong to no narrower place";
+        all.push(grant(Who::Service, "roles/monitoring.viewer", on, why));
     }
     for bucket in &plan.buckets {
         let on = || Place::Bucket(bucket.name.clone());

@@ -1,44 +1,76 @@
-//! The plan: topics, subscriptions, jobs, buckets, the account with its rights, the service. Names come from the configuration.
+//! The plan: what a target needs on Google Cloud, as plain data. Names come from the configuration; the numbers of the
+//! subscriptions are those that the service itself asks its bus for.
 
 use super::access::{self, Grant};
+use super::monitoring::{self, Metric, Policy};
 use crate::config::model::{BusTarget, StateTarget, StoreTarget, WarehouseTarget};
 use crate::config::{Project, Target};
-use crate::model::message::attributes;
+use crate::ports::cloud::Api;
 use crate::service::gate::TRIGGER_TOPIC;
 use crate::service::scheduler;
 use crate::service::settings::{DEAD_LETTER, Settings, subscriptions};
-use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the configuration does not say.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The service's container image; no service without one.
+    /// The container's image; what runs keeps its image if absent.
     pub image: Option<String>,
     /// Where jobs, buckets and the service are; BigQuery's location if absent and a region.
     pub region: Option<String>,
+    /// The deployment's name, `phase6-<target>` if absent: of the account, of the service, and in the mark on what was made.
+    pub name: Option<String>,
+    /// Notification channels of Cloud Monitoring that the alert policies tell, by their full names.
+    pub notify: Vec<String>,
 }
+
+/// How long topics and subscriptions keep a message: what waits over a long weekend is still there, and a subscription that begins
+/// at the earliest finds what came before it. As the bus of Pub/Sub itself makes them (`adapters::gcp::pubsub`).
+pub const RETENTION_SECONDS: u32 = 7 * 24 * 3600;
 
 /// Everything that a target needs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
+    /// The deployment's name.
+    pub name: String,
     pub target: String,
     pub project: String,
     pub region: String,
+    /// The services of Google that have to be enabled.
+    pub apis: Vec<&'static str>,
     pub topics: Vec<String>,
     pub subscriptions: Vec<Subscription>,
     pub jobs: Vec<Job>,
     pub buckets: Vec<Bucket>,
-    /// The service account's name before the `@`.
-    pub account: String,
     pub grants: Vec<Grant>,
-    pub service: Option<Service>,
+    pub service: Service,
+    pub metrics: Vec<Metric>,
+    pub policies: Vec<Policy>,
     /// What the reader has to know before this is applied.
     pub notes: Vec<String>,
 }
 
-/// A subscription; it never expires.
+impl Plan {
+    /// The service account's address.
+    pub fn account(&self) -> String {
+        format!("{}@{}.iam.gserviceaccount.com", self.name, self.project)
+    }
+
+    /// The labels on what was made, where a service has labels.
+    pub fn labels(&self) -> [(&'static str, &str); 2] {
+        [("managed-by", "phase6"), ("deployment", &self.name)]
+    }
+
+    /// The end of the description of what was made, where a service has no labels.
+    pub fn mark(&self) -> String {
+        format!("[managed-by=phase6 deployment={}]", self.name)
+    }
+}
+
+/// A subscription; it never expires. It has no filter: a subscriber of ours takes everything of its topic, and a message that it
+/// cannot work has to end as a dead letter, not to vanish.
 #[derive(Debug, Clone, Serialize)]
 pub struct Subscription {
     pub name: String,
@@ -51,7 +83,7 @@ pub struct Subscription {
     pub max_attempts: u32,
 }
 
-/// A job of Cloud Scheduler.
+/// A job of Cloud Scheduler. Its messages name the job, and the worker finds the slot (`service::outside_ticks`).
 #[derive(Debug, Clone, Serialize)]
 pub struct Job {
     pub name: String,
@@ -60,8 +92,6 @@ pub struct Job {
     pub topic: String,
     pub body: String,
     pub attributes: BTreeMap<String, String>,
-    /// Made, but not running: the service ticks by itself.
-    pub paused: bool,
 }
 
 /// A bucket, with access by bucket alone.
@@ -70,46 +100,75 @@ pub struct Bucket {
     pub name: String,
     /// Everybody may read its objects (not list them), also from web pages of other origins.
     pub public: bool,
-    /// Replaced objects are kept, for rollback.
-    pub versioning: bool,
+    /// Replaced contents are kept for so many days at least, for rollback.
+    pub keep_days: u32,
+    /// And of each object so many of them.
+    pub keep_versions: u32,
 }
 
-/// The Cloud Run service that runs `phase6 serve`.
+impl Bucket {
+    /// The rules of its life cycle, in Cloud Storage's words: both have to hold before a replaced content goes.
+    pub fn lifecycle(&self) -> Value {
+        let old =
+            json!({"isLive": false, "daysSinceNoncurrentTime": self.keep_days, "numNewerVersions": self.keep_versions});
+        json!({"rule": [{"action": {"type": "Delete"}, "condition": old}]})
+    }
+
+    /// Which web pages may read it, in Cloud Storage's words.
+    pub fn cors(&self) -> Value {
+        if !self.public {
+            return json!([]);
+        }
+        json!([{"origin": ["*"], "method": ["GET", "HEAD"], "responseHeader": ["Content-Type", "ETag"], "maxAgeSeconds": 3600}])
+    }
+}
+
+/// The Cloud Run service that runs `phase6 serve`: it pulls, so one instance always runs, with its CPU.
 #[derive(Debug, Clone, Serialize)]
 pub struct Service {
     pub name: String,
-    pub image: String,
-    pub env: BTreeMap<String, String>,
+    pub image: Option<String>,
+    pub args: Vec<&'static str>,
+    pub env: BTreeMap<&'static str, String>,
+    pub port: u16,
+    pub cpu: &'static str,
+    pub memory: &'static str,
+    pub min_instances: u32,
+    pub max_instances: u32,
+    /// Asked before the first request, and then always; what hangs is started anew.
+    pub probe: &'static str,
 }
-
-/// The pauses between deliveries on Pub/Sub: the service's own pauses come by handing back, these are for crashes.
-const RETRY_SECONDS: (u64, u64) = (10, 600);
 
 /// What the target needs; the errors say what the configuration would have to have otherwise.
 pub fn plan(project: &Project, target: &Target, options: &Options) -> Result<Plan, Vec<String>> {
-    let name = &target.name.value;
     let Some(cloud) = cloud_project(target) else {
-        return Err(vec![format!(
-            "target `{name}` names no project of Google Cloud: it has neither pubsub nor bigquery"
-        )]);
+        let name = &target.name.value;
+        let reason = format!("target `{name}` names no project of Google Cloud: it has neither pubsub nor bigquery");
+        return Err(vec![reason]);
     };
     let region = region(target, options).map_err(|reason| vec![reason])?;
+    let name = options.name.clone().unwrap_or_else(|| format!("phase6-{}", target.name.value));
     let on_bus = matches!(target.bus, BusTarget::PubSub { .. });
     let mut plan = Plan {
-        target: name.clone(),
+        service: service(&name, &target.name.value, cloud, options),
+        name,
+        target: target.name.value.clone(),
         project: cloud.to_owned(),
         region,
+        apis: Vec::new(),
         topics: if on_bus { topics(project) } else { Vec::new() },
         subscriptions: if on_bus { bus_subscriptions(project) } else { Vec::new() },
-        jobs: if on_bus { jobs(project, options.image.is_some()) } else { Vec::new() },
+        jobs: if on_bus { jobs(project) } else { Vec::new() },
         buckets: buckets(target),
-        account: format!("phase6-{name}"),
         grants: Vec::new(),
-        service: options.image.as_ref().map(|image| service(name, image)),
+        metrics: Vec::new(),
+        policies: Vec::new(),
         notes: Vec::new(),
     };
     plan.grants = access::grants(project, target, &plan);
-    plan.notes = notes(project, &plan);
+    (plan.metrics, plan.policies) = monitoring::alerts(project, &plan, &options.notify);
+    plan.apis = apis(target, &plan);
+    plan.notes = notes(project, options);
     let wrong = super::words::wrong_names(&plan);
     if wrong.is_empty() { Ok(plan) } else { Err(wrong) }
 }
@@ -136,88 +195,166 @@ fn region(target: &Target, options: &Options) -> Result<String, String> {
         .ok_or_else(|| "no region is known: name one with --region, such as us-west2".to_owned())
 }
 
+/// The services that the plan and the running program call.
+fn apis(target: &Target, plan: &Plan) -> Vec<&'static str> {
+    let used = [
+        (Api::BigQuery, matches!(target.warehouse, WarehouseTarget::BigQuery { .. })),
+        (Api::ResourceManager, true),
+        (Api::Scheduler, !plan.jobs.is_empty()),
+        (Api::Iam, true),
+        (Api::Logging, true),
+        (Api::Monitoring, true),
+        (Api::PubSub, !plan.topics.is_empty()),
+        (Api::Run, true),
+        (Api::Storage, !plan.buckets.is_empty()),
+    ];
+    used.into_iter().filter(|(_, used)| *used).map(|(api, _)| api.service_name()).collect()
+}
+
 /// All topics, each once, and the dead letters'.
 fn topics(project: &Project) -> Vec<String> {
     let all: BTreeSet<&str> = project.topics.values().map(String::as_str).chain([DEAD_LETTER]).collect();
     all.into_iter().map(str::to_owned).collect()
 }
 
+/// What the service asks of its bus, within Pub/Sub's limits.
 fn bus_subscriptions(project: &Project) -> Vec<Subscription> {
     let all = subscriptions(project, &Settings::default()).into_iter();
     all.map(|s| Subscription {
         name: s.name,
         topic: s.topic,
         ack_deadline_seconds: s.lease.as_secs().clamp(10, 600),
-        min_retry_seconds: RETRY_SECONDS.0,
-        max_retry_seconds: RETRY_SECONDS.1,
+        min_retry_seconds: s.backoff.0.as_secs().min(600),
+        max_retry_seconds: s.backoff.1.as_secs().min(600),
         dead_letter: s.dead_letter_topic,
-        // Pub/Sub takes 5 to 100.
         max_attempts: s.max_attempts.clamp(5, 100),
     })
     .collect()
 }
 
-/// The jobs with the bodies that the service's own scheduler publishes. Cloud Scheduler cannot write a slot into a message,
-/// so that of the attributes only those that are the same at each slot are left: its cause is then the message itself.
-fn jobs(project: &Project, paused: bool) -> Vec<Job> {
+/// The jobs with the bodies that the service's own scheduler publishes.
+fn jobs(project: &Project) -> Vec<Job> {
     let Some(topic) = project.topic(TRIGGER_TOPIC) else { return Vec::new() };
-    let of_each_slot = |name: &str| name == attributes::CAUSE_KIND;
     let job = |job: &crate::config::Job| {
-        let tick = scheduler::tick(job, Timestamp::UNIX_EPOCH);
+        let tick = scheduler::outside_tick(job);
         Job {
             name: job.name.value.clone(),
             schedule: job.schedule.value.text().to_owned(),
             timezone: job.timezone.clone(),
             topic: topic.to_owned(),
             body: String::from_utf8_lossy(&tick.body).into_owned(),
-            attributes: tick.attributes.into_iter().filter(|(name, _)| of_each_slot(name)).collect(),
-            paused,
+            attributes: tick.attributes,
         }
     };
     project.jobs.iter().map(job).collect()
 }
 
+/// Contents of the public store that a rollback may go back to; the directory store keeps as many.
+const PUBLIC_VERSIONS: u32 = 20;
+
 fn buckets(target: &Target) -> Vec<Bucket> {
     let mut all = Vec::new();
     if let StoreTarget::Gcs { bucket, .. } = &target.store {
-        all.push(Bucket { name: bucket.clone(), public: true, versioning: true });
+        all.push(Bucket { name: bucket.clone(), public: true, keep_days: 30, keep_versions: PUBLIC_VERSIONS });
     }
     if let StateTarget::Gcs { bucket } = &target.state {
-        all.push(Bucket { name: bucket.clone(), public: false, versioning: false });
+        // Old records are for looking into what happened; nothing of the program reads them.
+        all.push(Bucket { name: bucket.clone(), public: false, keep_days: 7, keep_versions: 3 });
     }
     all
 }
 
-fn service(target: &str, image: &str) -> Service {
-    let env = [("PHASE6_TARGET", target), ("PHASE6_LISTEN", "0.0.0.0:8080")];
+fn service(name: &str, target: &str, cloud: &str, options: &Options) -> Service {
+    const PORT: u16 = 8080;
+    let env = [
+        ("GOOGLE_CLOUD_PROJECT", cloud.to_owned()),
+        ("PHASE6_LISTEN", format!("0.0.0.0:{PORT}")),
+        ("PHASE6_TARGET", target.to_owned()),
+    ];
     Service {
-        name: format!("phase6-{target}"),
-        image: image.to_owned(),
-        env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        name: name.to_owned(),
+        image: options.image.clone(),
+        // Cloud Run kills ten seconds after SIGTERM: what is not finished by then is handed back before.
+        args: vec!["serve", "--grace", "8s"],
+        env: env.into(),
+        port: PORT,
+        cpu: "1",
+        memory: "1Gi",
+        min_instances: 1,
+        max_instances: 3,
+        probe: "/livez",
     }
 }
 
-fn notes(project: &Project, plan: &Plan) -> Vec<String> {
+fn notes(project: &Project, options: &Options) -> Vec<String> {
     let mut notes = Vec::new();
-    if plan.service.is_none() {
-        notes.push("no --image: the plan has no Cloud Run service".to_owned());
-    } else {
-        notes.push(
-            "this build has no adapters for BigQuery, Cloud Storage and Pub/Sub: the service starts with a later one"
-                .to_owned(),
-        );
-        if !plan.jobs.is_empty() {
-            notes.push(
-                "the jobs are made paused: `phase6 serve` ticks by itself, and each slot has to run once".to_owned(),
-            );
-        }
+    if options.image.is_none() {
+        notes.push("no --image: a service that exists keeps its image, and none is made".to_owned());
     }
-    for job in project.jobs.iter().filter(|j| j.backup_of.is_some() && plan.service.is_none()) {
-        let name = &job.name.value;
-        notes.push(format!("job `{name}`: Cloud Scheduler knows no `backup_of`: it asks also when the event came"));
+    if options.notify.is_empty() && !project.alerts.is_empty() {
+        notes.push("no --notify: alert policies open incidents in Cloud Monitoring and send nothing".to_owned());
     }
-    if !project.alerts.is_empty() {
-        notes.push("alerts are judged by `phase6 serve`; the plan has no policies of Cloud Monitoring".to_owned());
+    if !project.jobs.is_empty() {
+        notes.push("Cloud Scheduler and the service's own clock may both run: each slot still runs once".to_owned());
     }
     notes
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    fn with(options: &Options) -> Plan {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let project = crate::config::load(root, &|_| None).project;
+        let target = project.targets.iter().find(|t| t.name.value == "gcp").unwrap();
+        plan(&project, target, options).unwrap()
+    }
+
+    /// The plan of the shipped project.
+    pub fn shipped() -> Plan {
+        with(&Options { image: Some("image:1".to_owned()), ..Options::default() })
+    }
+
+    #[test]
+    fn subscriptions_are_those_that_the_service_asks_for() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let project = crate::config::load(root, &|_| None).project;
+        let asked = subscriptions(&project, &Settings::default());
+        let planned = shipped().subscriptions;
+        assert_eq!(asked.len(), planned.len());
+        for (asked, planned) in asked.iter().zip(planned) {
+            assert_eq!((&asked.name, &asked.topic), (&planned.name, &planned.topic));
+            assert_eq!(asked.lease.as_secs(), planned.ack_deadline_seconds, "it would be changed at each start");
+            let backoff = (asked.backoff.0.as_secs(), asked.backoff.1.as_secs());
+            assert_eq!(backoff, (planned.min_retry_seconds, planned.max_retry_seconds));
+            assert_eq!((&asked.dead_letter_topic, asked.max_attempts), (&planned.dead_letter, planned.max_attempts));
+        }
+    }
+
+    #[test]
+    fn rights_are_narrow() {
+        let plan = shipped();
+        let everywhere: Vec<&str> =
+            plan.grants.iter().filter(|g| matches!(g.on, access::Place::Project(_))).map(|g| g.role.as_str()).collect();
+        assert_eq!(everywhere, ["roles/monitoring.viewer", "roles/bigquery.jobUser"]);
+        for grant in &plan.grants {
+            let wide = ["admin", "Admin", "owner", "Owner", "editor", "Editor"];
+            assert!(!wide.iter().any(|w| grant.role.contains(w)), "{grant:?}");
+            // What others publish, the service does not; and the public reads one bucket alone, and does not list it.
+            let upstream = access::Place::Topic("nba-phase5-predictions-complete".to_owned());
+            assert!(grant.on != upstream, "{grant:?}");
+            let public = access::Place::Bucket("nba-props-platform-api".to_owned());
+            assert!(grant.who != access::Who::Everybody || grant.on == public, "{grant:?}");
+            assert!(grant.who != access::Who::Everybody || grant.role == "roles/storage.legacyObjectReader");
+        }
+    }
+
+    #[test]
+    fn a_second_deployment_has_names_of_its_own() {
+        let plan = with(&Options { name: Some("phase6-staging".to_owned()), ..Options::default() });
+        assert_eq!(plan.account(), "phase6-staging@nba-props-platform.iam.gserviceaccount.com");
+        assert!(plan.policies.iter().all(|p| p.title.starts_with("phase6-staging: ")));
+        assert!(plan.mark().contains("phase6-staging") && plan.service.image.is_none());
+    }
 }

@@ -1,8 +1,9 @@
 //! The plan as Terraform's HCL, in the form that `terraform fmt` gives it; the same plan gives the same bytes.
 
 use super::access::{Grant, Place, Who};
-use super::gcloud::api_names;
-use super::plan::Plan;
+use super::monitoring::Policy;
+use super::plan::{Plan, RETENTION_SECONDS};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
@@ -24,7 +25,15 @@ pub fn file(plan: &Plan) -> String {
     if plan.grants.iter().any(|g| g.who == Who::PubSub) {
         top(&mut text, "data \"google_project\" \"this\"", &[Is("project_id", quoted(&plan.project))]);
     }
-    for api in api_names(plan) {
+    top(
+        &mut text,
+        "variable \"image\"",
+        &match &plan.service.image {
+            Some(image) => vec![Is("type", "string".into()), Is("default", quoted(image))],
+            None => vec![Is("type", "string".into())],
+        },
+    );
+    for api in plan.apis.iter().copied() {
         resource(
             &mut text,
             "google_project_service",
@@ -37,14 +46,26 @@ pub fn file(plan: &Plan) -> String {
     resource(
         &mut text,
         "google_service_account",
-        &plan.account,
-        &[Is("account_id", quoted(&plan.account)), Is("display_name", quoted("phase6 serve"))],
+        &plan.name,
+        &[
+            Is("account_id", quoted(&plan.name)),
+            Is("display_name", quoted("phase6 serve")),
+            Is("description", quoted(&format!("Runs phase6 serve {}", plan.mark()))),
+        ],
     );
     for grant in &plan.grants {
         access(&mut text, plan, grant);
     }
     service(&mut text, plan);
+    monitoring(&mut text, plan);
     text
+}
+
+/// The labels of what we make.
+fn labels(plan: &Plan) -> String {
+    let pairs: Vec<String> =
+        plan.labels().iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
+    format!("{{ {} }}", pairs.join(", "))
 }
 
 /// A text: whatever it holds, nothing in it is a template.
@@ -123,6 +144,8 @@ fn bus(text: &mut String, plan: &Plan) {
             topic,
             &[
                 Is("name", quoted(topic)),
+                Is("labels", labels(plan)),
+                Is("message_retention_duration", quoted(&format!("{RETENTION_SECONDS}s"))),
                 Is("depends_on", format!("[google_project_service.{}]", label("pubsub.googleapis.com"))),
             ],
         );
@@ -131,6 +154,8 @@ fn bus(text: &mut String, plan: &Plan) {
         let mut items = vec![
             Is("name", quoted(&s.name)),
             Is("topic", format!("google_pubsub_topic.{}.id", label(&s.topic))),
+            Is("labels", labels(plan)),
+            Is("message_retention_duration", quoted(&format!("{RETENTION_SECONDS}s"))),
             Is("ack_deadline_seconds", s.ack_deadline_seconds.to_string()),
             Block("expiration_policy", vec![Is("ttl", quoted(""))]),
             Block(
@@ -163,7 +188,7 @@ fn bus(text: &mut String, plan: &Plan) {
                 Is("name", quoted(&job.name)),
                 Is("schedule", quoted(&job.schedule)),
                 Is("time_zone", quoted(&job.timezone)),
-                Is("paused", job.paused.to_string()),
+                Is("description", quoted(&format!("The job {} of phase6 {}", job.name, plan.mark()))),
                 Is("depends_on", format!("[google_project_service.{}]", label("cloudscheduler.googleapis.com"))),
                 Block(
                     "pubsub_target",
@@ -186,7 +211,22 @@ fn buckets(text: &mut String, plan: &Plan) {
             Is("location", quoted(&plan.region)),
             Is("uniform_bucket_level_access", "true".into()),
             Is("public_access_prevention", quoted(prevention)),
-            Block("versioning", vec![Is("enabled", bucket.versioning.to_string())]),
+            Is("labels", labels(plan)),
+            Block("versioning", vec![Is("enabled", "true".into())]),
+            Block(
+                "lifecycle_rule",
+                vec![
+                    Block("action", vec![Is("type", quoted("Delete"))]),
+                    Block(
+                        "condition",
+                        vec![
+                            Is("with_state", quoted("ARCHIVED")),
+                            Is("days_since_noncurrent_time", bucket.keep_days.to_string()),
+                            Is("num_newer_versions", bucket.keep_versions.to_string()),
+                        ],
+                    ),
+                ],
+            ),
         ];
         if bucket.public {
             items.push(Block(
@@ -205,7 +245,7 @@ fn buckets(text: &mut String, plan: &Plan) {
 
 fn access(text: &mut String, plan: &Plan, grant: &Grant) {
     let who = match grant.who {
-        Who::Service => format!("\"serviceAccount:${{google_service_account.{}.email}}\"", label(&plan.account)),
+        Who::Service => format!("\"serviceAccount:${{google_service_account.{}.email}}\"", label(&plan.name)),
         Who::PubSub => {
             "\"serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com\"".into()
         }
@@ -239,21 +279,34 @@ fn access(text: &mut String, plan: &Plan, grant: &Grant) {
 }
 
 fn service(text: &mut String, plan: &Plan) {
-    let Some(service) = &plan.service else { return };
+    let service = &plan.service;
     let env = service
         .env
         .iter()
         .map(|(name, value)| Block("env", vec![Is("name", quoted(name)), Is("value", quoted(value))]));
+    let args: Vec<String> = service.args.iter().map(|arg| quoted(arg)).collect();
+    let probe = |period: u32, timeout: u32, failures: u32| {
+        vec![
+            Is("period_seconds", period.to_string()),
+            Is("timeout_seconds", timeout.to_string()),
+            Is("failure_threshold", failures.to_string()),
+            Block("http_get", vec![Is("path", quoted(service.probe)), Is("port", service.port.to_string())]),
+        ]
+    };
+    let limits = format!("{{ cpu = {}, memory = {} }}", quoted(service.cpu), quoted(service.memory));
     let mut container = vec![
-        Is("image", quoted(&service.image)),
-        Is("args", "[\"serve\"]".into()),
-        Block("ports", vec![Is("container_port", "8080".into())]),
-        Block(
-            "resources",
-            vec![Is("limits", "{ cpu = \"1\", memory = \"1Gi\" }".into()), Is("cpu_idle", "false".into())],
-        ),
+        Is("image", "var.image".into()),
+        Is("args", format!("[{}]", args.join(", "))),
+        Block("ports", vec![Is("container_port", service.port.to_string())]),
+        Block("resources", vec![Is("limits", limits), Is("cpu_idle", "false".into())]),
+        Block("startup_probe", probe(2, 2, 30)),
+        Block("liveness_probe", probe(30, 5, 3)),
     ];
     container.extend(env);
+    let scaling = vec![
+        Is("min_instance_count", service.min_instances.to_string()),
+        Is("max_instance_count", service.max_instances.to_string()),
+    ];
     resource(
         text,
         "google_cloud_run_v2_service",
@@ -261,15 +314,85 @@ fn service(text: &mut String, plan: &Plan) {
         &[
             Is("name", quoted(&service.name)),
             Is("location", quoted(&plan.region)),
+            Is("labels", labels(plan)),
             Is("depends_on", format!("[google_project_service.{}]", label("run.googleapis.com"))),
             Block(
                 "template",
                 vec![
-                    Is("service_account", format!("google_service_account.{}.email", label(&plan.account))),
-                    Block("scaling", vec![Is("min_instance_count", "1".into()), Is("max_instance_count", "2".into())]),
+                    Is("service_account", format!("google_service_account.{}.email", label(&plan.name))),
+                    Block("scaling", scaling),
                     Block("containers", container),
                 ],
             ),
         ],
     );
+}
+
+fn monitoring(text: &mut String, plan: &Plan) {
+    for metric in &plan.metrics {
+        resource(
+            text,
+            "google_logging_metric",
+            &metric.name,
+            &[
+                Is("name", quoted(&metric.name)),
+                Is("description", quoted(&format!("{} {}", metric.description, plan.mark()))),
+                Is("filter", quoted(&metric.filter)),
+                Block("metric_descriptor", vec![Is("metric_kind", quoted("DELTA")), Is("value_type", quoted("INT64"))]),
+            ],
+        );
+    }
+    let all: Vec<String> = plan.metrics.iter().map(|m| format!("google_logging_metric.{}", label(&m.name))).collect();
+    for policy in &plan.policies {
+        resource(text, "google_monitoring_alert_policy", &policy.title, &policy_items(plan, policy, &all));
+    }
+}
+
+fn policy_items(plan: &Plan, policy: &Policy, metrics: &[String]) -> Vec<Item> {
+    let channels: Vec<String> = policy.channels.iter().map(|c| quoted(c)).collect();
+    let mut items = vec![
+        Is("display_name", quoted(&policy.title)),
+        Is("combiner", quoted("OR")),
+        Is("user_labels", labels(plan)),
+        Is("notification_channels", format!("[{}]", channels.join(", "))),
+        Is("depends_on", format!("[{}]", metrics.join(", "))),
+        Block("documentation", vec![Is("content", quoted(&policy.text)), Is("mime_type", quoted("text/markdown"))]),
+    ];
+    items.extend(policy.conditions.iter().map(|condition| Block("conditions", from_json(condition))));
+    items
+}
+
+/// A condition in Cloud Monitoring's words as HCL's.
+fn from_json(value: &Value) -> Vec<Item> {
+    let (mut plain, mut blocks) = (Vec::new(), Vec::new());
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let Some(name) = hcl_name(key) else { continue };
+        match value {
+            Value::Object(_) => blocks.push(Block(name, from_json(value))),
+            Value::Array(list) => blocks.extend(list.iter().map(|item| Block(name, from_json(item)))),
+            Value::String(text) => plain.push(Is(name, quoted(text))),
+            other => plain.push(Is(name, other.to_string())),
+        }
+    }
+    plain.into_iter().chain(blocks).collect()
+}
+
+/// The keys of conditions that `monitoring` writes; a test holds it to that.
+pub fn hcl_name(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "displayName" => "display_name",
+        "conditionThreshold" => "condition_threshold",
+        "conditionAbsent" => "condition_absent",
+        "filter" => "filter",
+        "comparison" => "comparison",
+        "thresholdValue" => "threshold_value",
+        "duration" => "duration",
+        "aggregations" => "aggregations",
+        "alignmentPeriod" => "alignment_period",
+        "perSeriesAligner" => "per_series_aligner",
+        "crossSeriesReducer" => "cross_series_reducer",
+        "trigger" => "trigger",
+        "count" => "count",
+        _ => return None,
+    })
 }

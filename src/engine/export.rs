@@ -469,6 +469,7 @@ fn make(
                     kind: file.kind,
                     dated: file.dated,
                     once: file.once,
+                    gzip: file.gzip,
                     document: export.documents[number].name.clone(),
                     schema: export.documents[number].schema.as_ref().map(|s| s.value.clone()),
                     counts: if file.kind == ArtifactKind::Entity { BTreeMap::new() } else { counts.clone() },

@@ -11,6 +11,7 @@ pub mod fan_out;
 pub mod history;
 pub mod inputs;
 pub mod invariants;
+pub mod look_ahead;
 pub mod paths;
 pub mod publish;
 pub mod ready;
@@ -22,6 +23,8 @@ pub mod watermark;
 
 pub use request::run;
 
+#[cfg(all(test, feature = "gcp"))]
+mod bucket;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]

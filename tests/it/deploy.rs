@@ -6,11 +6,6 @@ use std::process::{Command, Output};
 
 const IMAGE: &str = "--image us-west2-docker.pkg.dev/p/r/phase6:1";
 
-fn plan(sandbox: &Sandbox, args: &str) -> serde_json::Value {
-    let ran = sandbox.run(&format!("deploy --dry-run --format json {args}")).expect(0);
-    serde_json::from_str(&ran.stdout).unwrap()
-}
-
 fn tool(name: &str) -> bool {
     let found = Command::new(name).arg("--version").output().is_ok();
     if !found {
@@ -24,64 +19,11 @@ fn succeeds(output: &Output) {
     assert!(output.status.success(), "{said}");
 }
 
-#[test]
-fn the_plan_has_what_the_seed_deploys() {
-    let plan = plan(&Sandbox::shipped(), IMAGE);
-    let topics = plan["topics"].to_string();
-    for topic in [
-        "nba-phase5-predictions-complete",
-        "nba-phase6-export-trigger",
-        "nba-phase6-export-complete",
-        "phase6-dead-letter",
-    ] {
-        assert!(topics.contains(topic), "{topics}");
-    }
-    let bodies: Vec<&str> = plan["jobs"].as_array().unwrap().iter().map(|j| j["body"].as_str().unwrap()).collect();
-    assert_eq!(
-        bodies,
-        [
-            r#"{"export_types":["results","performance","best-bets"],"target_date":"yesterday"}"#,
-            r#"{"export_types":["tonight","tonight-players","predictions","streaks"],"target_date":"today"}"#,
-            r#"{"players":true,"min_games":5}"#,
-        ]
-    );
-    for job in plan["jobs"].as_array().unwrap() {
-        assert_eq!(job["topic"], "nba-phase6-export-trigger");
-        // The slot is not known beforehand; a fixed cause would make every tick the same one.
-        assert_eq!(job["attributes"].to_string(), r#"{"phase6-cause-kind":"schedule"}"#);
-        assert_eq!(job["paused"], true);
-    }
-    for s in plan["subscriptions"].as_array().unwrap() {
-        assert_eq!((s["min_retry_seconds"].as_u64(), s["max_retry_seconds"].as_u64()), (Some(10), Some(600)));
-        assert_eq!(s["dead_letter"].is_null(), s["name"] == "phase6-dead-letter", "{s}");
-    }
-    let public: Vec<bool> = plan["buckets"].as_array().unwrap().iter().map(|b| b["public"] == true).collect();
-    assert_eq!(public, [true, false]);
-    assert_eq!(plan["region"], "us-west2");
-}
-
-#[test]
-fn rights_are_narrow() {
-    let plan = plan(&Sandbox::shipped(), "");
-    let grants = plan["grants"].as_array().unwrap();
-    let on_project: Vec<&str> =
-        grants.iter().filter(|g| !g["on"]["project"].is_null()).map(|g| g["role"].as_str().unwrap()).collect();
-    assert_eq!(on_project, ["roles/bigquery.jobUser"]);
-    for grant in grants {
-        let role = grant["role"].as_str().unwrap();
-        assert!(!["admin", "Admin", "owner", "editor"].iter().any(|wide| role.contains(wide)), "{grant}");
-        // What others publish, the service does not; and the public reads one bucket alone.
-        assert!(!(role.contains("publisher") && grant["on"]["topic"] == "nba-phase5-predictions-complete"), "{grant}");
-        assert!(grant["who"] != "everybody" || grant["on"]["bucket"] == "nba-props-platform-api", "{grant}");
-    }
-    assert!(grants.iter().any(|g| g["on"]["table"]["dataset"].is_string()), "the tables that exports read");
-    assert!(plan["service"].is_null() && plan["jobs"][0]["paused"] == false);
-}
-
 /// A `gcloud` and a `bq` that write down how they were called; what is described exists when `there` does.
 fn fake_cloud(sandbox: &Sandbox) -> String {
     let fake = "#!/bin/bash\nhere=$(dirname \"$0\")\nprintf '%s\\x1f' \"$(basename \"$0\")\" \"$@\" >>\"$here/calls\"\n\
         echo >>\"$here/calls\"\ncase \" $* \" in *' describe '*'--format'*) echo 7 ;;\n\
+        *' policies list '*) if [ -e \"$here/there\" ]; then echo policies/1; fi ;;\n\
         *' describe '*) [ -e \"$here/there\" ] ;;\nesac\n";
     for name in ["fake/gcloud", "fake/bq"] {
         sandbox.write(name, fake);
@@ -114,7 +56,10 @@ fn the_script_makes_everything_and_makes_nothing_twice() {
         "gcloud storage buckets create gs://nba-props-platform-api ",
         r#"--message-body={"players":true,"min_games":5} "#,
         "--schedule=0 11 * * 0 ",
-        "gcloud scheduler jobs pause phase6-player-profiles ",
+        "--attributes=phase6-job=phase6-player-profiles ",
+        "gcloud logging metrics create phase6-gcp-export-failures ",
+        "gcloud alpha monitoring policies create ",
+        "--lifecycle-file=",
         "gcloud iam service-accounts create phase6-gcp ",
         "gcloud run deploy phase6-gcp --image=us-west2-docker.pkg.dev/p/r/phase6:1 ",
         "bq add-iam-policy-binding ",
@@ -172,11 +117,22 @@ fn awkward_texts_stay_texts() {
 #[test]
 fn what_cannot_be_done_is_said() {
     let sandbox = Sandbox::shipped();
-    assert!(sandbox.run("deploy").expect(2).stderr.contains("applies nothing"));
-    assert!(sandbox.run("deploy --dry-run --target local").expect(2).stderr.contains("no project of Google Cloud"));
-    assert!(sandbox.run("deploy --dry-run --region 'us west'").expect(2).stderr.contains("no region `us west`"));
-    sandbox.run("deploy --prune").expect(2);
+    let emit = |args: &str| sandbox.run(&format!("deploy --emit gcloud {args}"));
+    assert!(emit("--target local").expect(2).stderr.contains("no project of Google Cloud"));
+    assert!(emit("--region 'us west'").expect(2).stderr.contains("no region `us west`"));
+    assert!(emit("--name p").expect(2).stderr.contains("service account"));
+    emit("--prune").expect(2);
+    emit("--only pubsub").expect(2);
     let text = sandbox.read("phase6_publishing.yaml").replace("nba-phase6-export-complete", "export complete!");
     sandbox.write("phase6_publishing.yaml", &text);
-    assert!(sandbox.run("deploy --dry-run").expect(2).stderr.contains("no topic `export complete!`"));
+    assert!(emit("").expect(2).stderr.contains("no topic `export complete!`"));
+}
+
+#[cfg(not(feature = "gcp"))]
+#[test]
+fn without_the_feature_only_files_are_written() {
+    let sandbox = Sandbox::shipped();
+    for args in ["deploy --dry-run", "deploy --yes"] {
+        assert!(sandbox.run(args).expect(2).stderr.contains("--emit gcloud or --emit terraform"));
+    }
 }

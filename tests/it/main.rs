@@ -10,6 +10,9 @@ mod cases;
 mod corpus;
 mod crashes;
 mod deploy;
+#[cfg(feature = "gcp")]
+mod deploy_live;
+mod examples;
 mod exit_codes;
 mod harness;
 mod incidents;
@@ -19,4 +22,5 @@ mod own_tests;
 mod service;
 mod shipped;
 mod simulation;
+mod stream;
 mod tidy;

@@ -2,6 +2,7 @@
 //! the reference does not know. They know nothing of phase6 and share no code with it.
 
 pub mod bigquery;
+pub mod cloud;
 pub mod emulators;
 pub mod http;
 pub mod proxy;

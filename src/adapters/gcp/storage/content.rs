@@ -101,8 +101,8 @@ impl Contents {
         self.client.get_or_try_init(make).await.map_err(denied)
     }
 
-    /// One attempt to write. A large object's parts are sent again where that helps; `ambiguous` then says that an earlier
-    /// part's answer was lost, so that a failed precondition may be our own doing.
+    /// One attempt to write. A large object's parts are sent again where the server said that it could not take them;
+    /// `ambiguous` then says so, as a failed precondition may be our own doing.
     pub async fn write(&self, upload: &Upload<'_>, ambiguous: &Arc<AtomicBool>) -> Result<Resource, Failure> {
         match &upload.content {
             Content::Memory(bytes) => self.write_payload(upload, Payload::from(bytes.clone()), ambiguous).await,
@@ -187,13 +187,19 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Tries again as Cloud Storage recommends, and notes when an attempt may have had its effect although it failed.
+/// Goes on with a resumable session after an error of the server's, and notes that the attempt may have had its effect. A broken
+/// connection ends the session: the crate (1.21) forgets the part that it was sending then and would go on with the next one
+/// in its place, which the server refuses. The caller begins anew.
 #[derive(Debug)]
 struct Noting(Arc<AtomicBool>);
 
 impl RetryPolicy for Noting {
     fn on_error(&self, state: &RetryState, error: google_cloud_storage::Error) -> RetryResult {
-        if Failure::of_crate(&error).is_ambiguous() {
+        let failure = Failure::of_crate(&error);
+        if failure.status.is_none() {
+            return RetryResult::Permanent(error);
+        }
+        if failure.is_ambiguous() {
             self.0.store(true, Ordering::Relaxed);
         }
         RetryableErrors.on_error(state, error)

@@ -94,16 +94,18 @@ impl BucketStore {
     ) -> Result<T, StoreError> {
         let mut tries = Tries::new();
         loop {
-            self.pace.turn(call.path).await;
+            let turn = self.pace.turn(call.path).await;
             let failure = match attempt().await {
                 Ok(done) => {
-                    self.pace.accepted(call.path);
+                    turn.written();
                     return Ok(done);
                 }
                 Err(failure) => failure,
             };
             if failure.is_rate_limit() {
-                self.pace.refused(call.path);
+                turn.refused();
+            } else if failure.is_ambiguous() {
+                turn.written();
             }
             if failure.kind() == StoreErrorKind::PreconditionFailed && ambiguous.load(Ordering::Relaxed) {
                 return Err(call.error(

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -44,88 +44,93 @@ const MANY: usize = 4096;
 /// Gives writers their turns.
 pub struct Pace {
     limits: Limits,
-    state: Mutex<State>,
+    names: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Name>>>>,
+    all: Mutex<All>,
 }
 
+/// What is known of one name.
 #[derive(Default)]
-struct State {
-    names: HashMap<String, Turn>,
+struct Name {
+    /// When it may be written next; `None` is now.
+    next: Option<Instant>,
+    /// How often in a row it was refused.
+    refused: u32,
+}
+
+/// The common line.
+#[derive(Default)]
+struct All {
     /// When the next write to any name may begin.
     next: Option<Instant>,
     /// Since when there has been steady use.
     busy_since: Option<Instant>,
 }
 
-struct Turn {
-    next: Instant,
-    /// How often in a row the name was refused.
-    refused: u32,
+/// A writer's turn: nobody else of this process writes the name until it is dropped.
+pub struct Turn {
+    limits: Limits,
+    name: tokio::sync::OwnedMutexGuard<Name>,
 }
 
 impl Pace {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, state: Mutex::default() }
+        Self { limits, names: Mutex::default(), all: Mutex::default() }
     }
 
-    /// Returns when it is the writer's turn.
-    pub async fn turn(&self, name: &str) {
-        let now = Instant::now();
-        let at = self.reserve(name, now);
-        if at > now {
+    /// Returns when it is the writer's turn; in the order in which they asked.
+    pub async fn turn(&self, name: &str) -> Turn {
+        let name = self.name(name).lock_owned().await;
+        if let Some(next) = name.next.filter(|next| *next > Instant::now()) {
+            tokio::time::sleep_until(next).await;
+        }
+        let at = self.reserve(Instant::now());
+        if at > Instant::now() {
             tokio::time::sleep_until(at).await;
         }
+        Turn { limits: self.limits, name }
     }
 
-    /// When a write that was asked for at `now` may begin; the place in the line is taken.
-    fn reserve(&self, name: &str, now: Instant) -> Instant {
-        let mut state = self.state();
-        if state.names.len() > MANY {
-            state.names.retain(|_, turn| turn.next > now);
+    fn name(&self, name: &str) -> Arc<tokio::sync::Mutex<Name>> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() > MANY {
+            let now = Instant::now();
+            // Whom nobody waits for and nothing holds back is like new.
+            let idle = |name: &Arc<tokio::sync::Mutex<Name>>| {
+                Arc::strong_count(name) == 1
+                    && name.try_lock().is_ok_and(|n| n.refused == 0 && n.next.is_none_or(|next| next <= now))
+            };
+            names.retain(|_, name| !idle(name));
         }
-        let mut at = now;
-        if !self.limits.per_name.is_zero() || state.names.contains_key(name) {
-            let turn = state.names.entry(name.to_owned()).or_insert(Turn { next: now, refused: 0 });
-            at = turn.next.max(now);
-            turn.next = at + self.limits.per_name;
+        names.entry(name.to_owned()).or_default().clone()
+    }
+
+    /// When a write that is ready at `now` may begin; its place in the common line is taken.
+    fn reserve(&self, now: Instant) -> Instant {
+        let Some(rate) = self.limits.per_second else { return now };
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.next.is_none_or(|next| now.saturating_duration_since(next) > RAMP) {
+            all.busy_since = Some(now);
         }
-        if let Some(rate) = self.limits.per_second {
-            let idle = state.next.is_none_or(|next| now.saturating_duration_since(next) > RAMP);
-            let since = *state.busy_since.get_or_insert(now);
-            if idle {
-                state.busy_since = Some(now);
-            }
-            let rate = rate << doublings(if idle { Duration::ZERO } else { now - since });
-            // A write that waits for its name takes its place in the common line at once: a few may then be late, none too early.
-            let next = state.next.unwrap_or(now).max(now);
-            state.next = Some(next + Duration::from_secs(1) / rate.max(1));
-            at = at.max(next);
-        }
+        let rate = rate << doublings(now - all.busy_since.unwrap_or(now));
+        let at = all.next.unwrap_or(now).max(now);
+        all.next = Some(at + Duration::from_secs(1) / rate.max(1));
         at
+    }
+}
+
+impl Turn {
+    /// It was written, or may have been.
+    pub fn written(mut self) {
+        self.name.refused = 0;
+        self.name.next = (!self.limits.per_name.is_zero()).then(|| Instant::now() + self.limits.per_name);
     }
 
     /// The server said that this was too fast: the name's next turn is later, and later again if it says so again.
-    pub fn refused(&self, name: &str) {
-        let now = Instant::now();
-        let mut state = self.state();
-        let turn = state.names.entry(name.to_owned()).or_insert(Turn { next: now, refused: 0 });
-        turn.refused = (turn.refused + 1).min(6);
-        let longest = (self.limits.per_name.max(Duration::from_millis(250)) * (1 << turn.refused)).min(LONGEST);
-        turn.next = turn.next.max(now + jittered(longest));
-    }
-
-    /// A write went well.
-    pub fn accepted(&self, name: &str) {
-        let mut state = self.state();
-        if let Some(turn) = state.names.get_mut(name) {
-            turn.refused = 0;
-            if self.limits.per_name.is_zero() {
-                state.names.remove(name);
-            }
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn refused(mut self) {
+        self.name.refused = (self.name.refused + 1).min(6);
+        let first = self.limits.per_name.max(Duration::from_millis(250));
+        let longest = (first * (1 << self.name.refused)).min(LONGEST);
+        self.name.next = Some(Instant::now() + jittered(longest));
     }
 }
 
@@ -143,59 +148,82 @@ pub fn jittered(longest: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    fn seconds(pace: &Pace, name: &str, start: Instant, asked: f64) -> f64 {
-        let at = pace.reserve(name, start + Duration::from_secs_f64(asked));
-        (at - start).as_secs_f64()
-    }
-
     #[tokio::test(start_paused = true)]
     async fn the_second_write_to_a_name_waits_and_others_do_not() {
         let pace = Pace::new(Limits { per_name: Duration::from_secs(1), per_second: None });
         let start = Instant::now();
-        assert_eq!(seconds(&pace, "a", start, 0.0), 0.0);
-        assert_eq!(seconds(&pace, "a", start, 0.2), 1.0);
-        assert_eq!(seconds(&pace, "a", start, 0.3), 2.0);
-        assert_eq!(seconds(&pace, "b", start, 0.3), 0.3);
-        assert_eq!(seconds(&pace, "a", start, 9.0), 9.0);
-        pace.turn("b").await;
-        assert_eq!(start.elapsed(), Duration::from_millis(1300));
+        pace.turn("a").await.written();
+        pace.turn("b").await.written();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        pace.turn("a").await.written();
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+        // A turn that wrote nothing costs nothing.
+        tokio::time::advance(Duration::from_secs(1)).await;
+        drop(pace.turn("a").await);
+        drop(pace.turn("a").await);
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_writes_a_name_at_a_time() {
+        let pace = Arc::new(Pace::new(Limits::NONE));
+        let first = pace.turn("a").await;
+        let second = tokio::spawn({
+            let pace = pace.clone();
+            async move { drop(pace.turn("a").await) }
+        });
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(!second.is_finished());
+        first.written();
+        second.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_makes_the_turns_longer_and_a_success_ends_that() {
-        let pace = Pace::new(Limits { per_name: Duration::from_secs(1), per_second: None });
-        let wait = |pace: &Pace| pace.reserve("a", Instant::now()) - Instant::now();
-        pace.refused("a");
-        assert!((1.0..=2.0).contains(&wait(&pace).as_secs_f64()));
-        tokio::time::advance(Duration::from_secs(60)).await;
-        pace.refused("a");
-        assert!((2.0..=4.0).contains(&wait(&pace).as_secs_f64()));
-        pace.accepted("a");
-        tokio::time::advance(Duration::from_secs(60)).await;
-        pace.refused("a");
-        assert!((1.0..=2.0).contains(&wait(&pace).as_secs_f64()));
-        // Also where nothing is limited beforehand.
-        let free = Pace::new(Limits::NONE);
-        assert_eq!(wait(&free), Duration::ZERO);
-        free.refused("a");
-        assert!(wait(&free) >= Duration::from_millis(250));
+        let pace = Pace::new(Limits::NONE);
+        let waits = async |pace: &Pace| {
+            let start = Instant::now();
+            let turn = pace.turn("a").await;
+            (turn, start.elapsed().as_secs_f64())
+        };
+        pace.turn("a").await.refused();
+        let (turn, waited) = waits(&pace).await;
+        assert!((0.25..=0.51).contains(&waited), "{waited}");
+        turn.refused();
+        let (turn, waited) = waits(&pace).await;
+        assert!((0.5..=1.01).contains(&waited), "{waited}");
+        turn.written();
+        let (turn, waited) = waits(&pace).await;
+        assert_eq!(waited, 0.0);
+        turn.refused();
+        let (_, waited) = waits(&pace).await;
+        assert!((0.25..=0.51).contains(&waited), "{waited}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn all_names_together_keep_a_rate_that_grows_with_steady_use() {
         let pace = Pace::new(Limits { per_name: Duration::ZERO, per_second: Some(100) });
         let start = Instant::now();
-        let last = (0..=100).map(|i| seconds(&pace, &i.to_string(), start, 0.0)).last().unwrap();
-        assert!((last - 1.0).abs() < 0.001, "{last}");
+        let line = |count: u32, asked: Duration| {
+            let last = (0..=count).map(|_| pace.reserve(start + asked)).last().unwrap();
+            (last - start - asked).as_secs_f64()
+        };
+        assert!((line(100, Duration::ZERO) - 1.0).abs() < 0.001);
         for minute in 1..=21 {
-            seconds(&pace, "x", start, f64::from(minute) * 60.0);
+            line(0, Duration::from_secs(minute * 60));
         }
-        let later = 22.0 * 60.0;
-        let last = (0..=200).map(|i| seconds(&pace, &i.to_string(), start, later)).last().unwrap();
-        assert!((last - later - 1.0).abs() < 0.001, "{last}");
+        assert!((line(200, Duration::from_secs(22 * 60)) - 1.0).abs() < 0.001);
         // After a long pause it begins again.
-        let later = 90.0 * 60.0;
-        let last = (0..=100).map(|i| seconds(&pace, &i.to_string(), start, later)).last().unwrap();
-        assert!((last - later - 1.0).abs() < 0.001, "{last}");
+        assert!((line(100, Duration::from_secs(90 * 60)) - 1.0).abs() < 0.001);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_that_nothing_holds_back_are_forgotten() {
+        let pace = Pace::new(Limits { per_name: Duration::from_secs(1), per_second: None });
+        for n in 0..3 * MANY {
+            pace.turn(&n.to_string()).await.written();
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+        assert!(pace.names.lock().unwrap().len() <= MANY + 1);
     }
 }

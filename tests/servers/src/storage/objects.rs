@@ -83,7 +83,6 @@ pub fn object(world: &mut World, incoming: &Incoming, bucket: &str, name: &str) 
     let (generation, conditions) = (incoming.number("generation")?, Conditions::of(incoming)?);
     let found = world.find(bucket, name, generation)?.cloned();
     let Some(stored) = found else {
-        // A condition on what is not there fails before its absence is said, as the reference's "0 means: no live object" has it.
         return Err(no_object(bucket, name));
     };
     conditions.check(Some(&stored), incoming.method == "GET")?;
