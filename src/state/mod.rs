@@ -1,5 +1,5 @@
 //! What phase6 remembers between runs, as JSON objects in a store of its own (never the public one): runs, releases,
-//! claims, quarantine, backfills. Built on the store port alone, so that the laptop and the cloud share it.
+//! quarantine, backfills. Built on the store port alone, so that the laptop and the cloud share it.
 //!
 //! ```text
 //! runs/<export>/<run>.json            one run, from its start to its outcome
@@ -8,7 +8,6 @@
 //! alerts/<name>.json                  whether it fires, and whom it has still to tell
 //! releases/<export>/key-<key>.json    what a run published: path, generation, hash, counts
 //! releases/<export>/index.json        the releases in order, for history and guards
-//! claims/<name>.json                  who may work on something, and until when
 //! quarantine/<export>/<run>/<path>    a rejected document, and beside it why
 //! backfills/<id>/<export>/<date>.json one finished day
 //! requests/<run>.json                 what the service was asked for, and how far it came
@@ -22,7 +21,6 @@
 pub mod alerts;
 pub mod backfill;
 pub mod backups;
-pub mod claims;
 pub mod dead_letters;
 pub mod decisions;
 pub mod last_runs;

@@ -20,4 +20,5 @@ mod own_tests;
 mod service;
 mod shipped;
 mod simulation;
+mod stream;
 mod tidy;
