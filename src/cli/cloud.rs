@@ -8,6 +8,8 @@ use crate::ports::clock::Clock;
 use crate::ports::store::ObjectStore;
 use crate::ports::warehouse::Warehouse;
 use std::sync::Arc;
+#[cfg(feature = "gcp")]
+use {crate::adapters::gcp::Google, std::sync::OnceLock};
 
 /// The target's BigQuery.
 pub fn warehouse(target: &Target) -> Result<Arc<dyn Warehouse>, Exit> {
@@ -19,7 +21,25 @@ pub fn store(target: &Target, _bucket: &str) -> Result<Arc<dyn ObjectStore>, Exi
     Err(absent(target, "Cloud Storage", "--out DIR"))
 }
 
+/// Who we are to Google and where it answers: the same for all adapters of the process.
+#[cfg(feature = "gcp")]
+fn google() -> Result<Arc<Google>, Exit> {
+    static GOOGLE: OnceLock<Arc<Google>> = OnceLock::new();
+    if let Some(google) = GOOGLE.get() {
+        return Ok(google.clone());
+    }
+    let made = Google::new(&|name| std::env::var(name).ok()).map_err(|e| fail(Exit::Unavailable, e))?;
+    Ok(GOOGLE.get_or_init(|| Arc::new(made)).clone())
+}
+
 /// The target's Pub/Sub.
+#[cfg(feature = "gcp")]
+pub fn bus(_target: &Target, project: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Bus>, Exit> {
+    Ok(Arc::new(crate::adapters::gcp::pubsub::PubSub::new(google()?, project, clock)))
+}
+
+/// The target's Pub/Sub.
+#[cfg(not(feature = "gcp"))]
 pub fn bus(target: &Target, _project: &str, _clock: Arc<dyn Clock>) -> Result<Arc<dyn Bus>, Exit> {
     Err(absent(target, "Pub/Sub", "--bus DIR"))
 }

@@ -3,6 +3,8 @@
 //! Credentials are Application Default Credentials (workload identity on Cloud Run and GKE, `gcloud auth application-default
 //! login` on a laptop); no key ever stands in the project. A service that an emulator stands in for is asked without any.
 
+pub mod pubsub;
+
 use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
 use std::collections::BTreeMap;
 use std::fmt;

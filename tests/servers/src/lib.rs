@@ -2,3 +2,4 @@
 //! the reference does not know. They know nothing of phase6 and share no code with it.
 
 pub mod emulators;
+pub mod monitoring;

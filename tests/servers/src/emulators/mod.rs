@@ -3,6 +3,8 @@
 //!
 //! An emulator's whole life is a [`Running`]: it ends when that is dropped, and also when the test process is killed.
 
+pub mod pubsub;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
