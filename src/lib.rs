@@ -10,11 +10,13 @@
 //!
 //! Imports go one way: `model` and `diagnostics` know nobody; `config`, `sql`, `shape`, `document` are pure; `ports` says what
 //! the outside must do, `adapters` do it, `state` and `engine` use the ports, `service` has
-//! the loops that turn messages and clock ticks into requests, `telemetry` says what happens there, `cli` joins everything.
+//! the loops that turn messages and clock ticks into requests, `telemetry` says what happens there, `deploy` plans what the cloud has to
+//! have, `cli` joins everything.
 
 pub mod adapters;
 pub mod cli;
 pub mod config;
+pub mod deploy;
 pub mod diagnostics;
 pub mod document;
 pub mod engine;

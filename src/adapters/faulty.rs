@@ -4,7 +4,7 @@
 //! simulation) drops the task, as a killed process would.
 
 use crate::ports::store::{
-    Body, Condition, Object, ObjectInfo, ObjectStore, PutOptions, StoreError, StoreErrorKind, Version,
+    Body, Condition, Object, ObjectInfo, ObjectStore, PutOptions, StoreError, StoreErrorKind, Traffic, Version,
 };
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -91,6 +91,10 @@ impl ObjectStore for Faulty {
 
     fn spool_dir(&self) -> Result<PathBuf, StoreError> {
         self.inner.spool_dir()
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.inner.traffic()
     }
 
     async fn stat(&self, path: &str) -> Result<Option<ObjectInfo>, StoreError> {

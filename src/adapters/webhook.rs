@@ -1,12 +1,14 @@
 //! Telling a web address: one POST with the notice as JSON.
 //!
 //! The address is the operator's, but what answers there is not: redirects are not followed, and an address that leads into
-//! the private network (also by its name, when it is looked up) is refused unless the alert allows it. Messages name the
-//! host alone, since paths of webhooks are secrets.
+//! the private network (also by its name, when it is looked up) is refused unless the alert allows it; a cloud's metadata
+//! server, which gives access tokens to whoever asks, is refused always. Messages name the host alone, since paths of
+//! webhooks are secrets.
 
+use crate::config::forms::filled;
 use crate::ports::notifier::{Notice, Notifier, NotifyError};
 use async_trait::async_trait;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -26,7 +28,17 @@ pub struct Webhook {
 impl Webhook {
     /// `url` as written: its `${NAME}`s are filled in here, and are in no message.
     pub fn new(url: &str, allow_private: bool, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
-        let url = filled(url, env)?;
+        Self::with_names(url, allow_private, env, DefaultResolver::default())
+    }
+
+    /// With somebody else who looks names up.
+    fn with_names(
+        url: &str,
+        allow_private: bool,
+        env: &dyn Fn(&str) -> Option<String>,
+        names: impl Resolver,
+    ) -> Result<Self, String> {
+        let url = filled(url, env).map_err(|e| format!("a webhook's address: {e}"))?;
         let uri: Uri = url.parse().map_err(|_| "a webhook's address is no web address".to_owned())?;
         let host = uri.host().ok_or("a webhook's address has no host")?.to_owned();
         let local = is_localhost(&host);
@@ -44,7 +56,8 @@ impl Webhook {
             .user_agent(concat!("phase6/", env!("CARGO_PKG_VERSION")))
             .build();
         // `http://localhost` says itself that it is private.
-        let careful = CarefulResolver { allow_private: allow_private || (local && uri.scheme_str() == Some("http")) };
+        let allow_private = allow_private || (local && uri.scheme_str() == Some("http"));
+        let careful = CarefulResolver { names, allow_private };
         let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), careful);
         Ok(Self { url, host, agent })
     }
@@ -95,75 +108,91 @@ impl Notifier for Webhook {
     }
 }
 
-fn filled(url: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
-    let mut out = String::new();
-    let mut rest = url;
-    while let Some(start) = rest.find("${") {
-        let end = rest[start..].find('}').ok_or("a webhook's address: `${` is not closed")? + start;
-        let name = &rest[start + 2..end];
-        out.push_str(&rest[..start]);
-        out.push_str(&env(name).ok_or_else(|| format!("a webhook's address: the environment has no `{name}`"))?);
-        rest = &rest[end + 1..];
-    }
-    Ok(out + rest)
-}
-
 fn is_localhost(host: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "[::1]")
 }
 
-/// Looks names up and keeps the addresses that may be called: a name is checked by what it leads to, at the moment of the
-/// call, so that it cannot lead elsewhere afterwards.
+/// Looks names up and keeps the addresses that may be called. The call goes to one of these addresses and asks for no name
+/// again, so that a name cannot lead elsewhere after it was looked at.
 #[derive(Debug)]
-struct CarefulResolver {
+struct CarefulResolver<R> {
+    names: R,
     allow_private: bool,
 }
 
-impl Resolver for CarefulResolver {
+impl<R: Resolver> Resolver for CarefulResolver<R> {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let found = DefaultResolver::default().resolve(uri, config, timeout)?;
+        let found = self.names.resolve(uri, config, timeout)?;
+        let reaches = || found.iter().map(|address| reach(address.ip()));
         let mut allowed = self.empty();
-        for address in found.iter().filter(|a| self.allow_private || is_public(a.ip())) {
-            allowed.push(*address);
+        for (address, reach) in found.iter().zip(reaches()) {
+            if reach == Reach::Public || (reach == Reach::Private && self.allow_private) {
+                allowed.push(*address);
+            }
         }
         if allowed.is_empty() {
-            let reason = "it leads into a private network (`allow_private: true` allows it)";
+            let reason = if reaches().any(|reach| reach == Reach::Private) {
+                "it leads into a private network (`allow_private: true` allows it)"
+            } else {
+                "it leads to an address that no webhook may have (link-local, a metadata server, a group)"
+            };
             return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, reason).into());
         }
         Ok(allowed)
     }
 }
 
-/// Whether an address is one of the open Internet.
-fn is_public(ip: IpAddr) -> bool {
+/// Whom an address reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// The open Internet.
+    Public,
+    /// This machine or its network: for who allows it.
+    Private,
+    /// Nothing that a webhook could be: link-local addresses, where clouds have their metadata servers, and groups.
+    Never,
+}
+
+/// The metadata servers that are not link-local: Google's and Amazon's over IPv6, Alibaba's.
+const METADATA: [IpAddr; 3] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+];
+
+fn reach(ip: IpAddr) -> Reach {
+    if METADATA.contains(&ip) {
+        return Reach::Never;
+    }
     match ip {
         IpAddr::V4(v4) => {
             let [a, b, c, _] = v4.octets();
+            if v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() {
+                return Reach::Never;
+            }
             let shared = a == 100 && (64..128).contains(&b);
             let special = a == 0 || a >= 240 || (a == 198 && (b & 0xfe) == 18) || (a == 192 && b == 0 && c == 0);
-            !(v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_multicast()
-                || v4.is_broadcast()
-                || v4.is_documentation()
-                || shared
-                || special)
+            let private = v4.is_private() || v4.is_loopback() || v4.is_documentation() || shared || special;
+            if private { Reach::Private } else { Reach::Public }
         }
         IpAddr::V6(v6) => {
             let segments = v6.segments();
             // Addresses that carry a version 4 one inside: mapped, compatible, 6to4, NAT64.
-            let low = [segments[6], segments[7]];
             let v4 = |parts: [u16; 2]| {
                 let [a, b] = parts.map(u16::to_be_bytes);
-                IpAddr::from([a[0], a[1], b[0], b[1]])
+                reach(IpAddr::from([a[0], a[1], b[0], b[1]]))
             };
             match segments {
-                [0, 0, 0, 0, 0, 0 | 0xffff, ..] => !v6.is_loopback() && !v6.is_unspecified() && is_public(v4(low)),
-                [0x2002, a, b, ..] => is_public(v4([a, b])),
-                [0x64, 0xff9b, ..] => is_public(v4(low)),
+                [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Reach::Private,
+                [0, 0, 0, 0, 0, 0 | 0xffff, a, b] | [0x64, 0xff9b, 0, 0, 0, 0, a, b] | [0x2002, a, b, ..] => v4([a, b]),
+                [first, ..] if (first & 0xffc0) == 0xfe80 || (first & 0xff00) == 0xff00 => Reach::Never,
                 // Global unicast, without documentation and Teredo.
-                [first, second, ..] => (first & 0xe000) == 0x2000 && !(first == 0x2001 && matches!(second, 0 | 0xdb8)),
+                [first, second, ..]
+                    if (first & 0xe000) == 0x2000 && !(first == 0x2001 && matches!(second, 0 | 0xdb8)) =>
+                {
+                    Reach::Public
+                }
+                _ => Reach::Private,
             }
         }
     }
@@ -175,7 +204,7 @@ mod tests {
     use crate::ports::notifier::NoticeState;
     use std::collections::BTreeMap;
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
 
     fn notice() -> Notice {
         Notice {
@@ -262,34 +291,110 @@ mod tests {
         }
     }
 
+    /// Answers each look-up with the next list, and counts.
+    #[derive(Debug, Clone, Default)]
+    struct Names(std::sync::Arc<std::sync::Mutex<(usize, Vec<Vec<SocketAddr>>)>>);
+
+    impl Names {
+        fn of(answers: &[&[SocketAddr]]) -> Self {
+            let names = Self::default();
+            names.0.lock().unwrap().1 = answers.iter().map(|a| a.to_vec()).collect();
+            names
+        }
+
+        fn asked(&self) -> usize {
+            self.0.lock().unwrap().0
+        }
+    }
+
+    impl Resolver for Names {
+        fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+            let mut state = self.0.lock().unwrap();
+            let mut found = self.empty();
+            state.1[state.0].iter().for_each(|a| found.push(*a));
+            state.0 += 1;
+            Ok(found)
+        }
+    }
+
+    fn metadata() -> SocketAddr {
+        "169.254.169.254:80".parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_once_and_the_call_goes_where_it_led() {
+        let (port, thread) = server("HTTP/1.1 204 No Content\r\n\r\n");
+        let here: SocketAddr = ([127, 0, 0, 1], port).into();
+        // The name's first answer holds an address that is passed over; its second would lead elsewhere.
+        let names = Names::of(&[&[metadata(), here], &[metadata()]]);
+        let webhook = Webhook::with_names("http://localhost/x", true, &|_| None, names.clone()).unwrap();
+        webhook.notify(&notice()).await.unwrap();
+        assert!(thread.join().unwrap().starts_with("POST /x"));
+        assert_eq!(names.asked(), 1);
+        // Looked up anew for the next notice, and judged anew.
+        let error = webhook.notify(&notice()).await.unwrap_err();
+        assert!(!error.transient && error.message.contains("no webhook may have"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_metadata_server_is_refused_whatever_is_allowed() {
+        for url in
+            ["https://169.254.169.254/x", "https://2852039166/x", "https://[fd20:ce::254]/x", "https://[fe80::1]/"]
+        {
+            let error = Webhook::new(url, true, &|_| None).unwrap().notify(&notice()).await.unwrap_err();
+            assert!(!error.transient && error.message.contains("no webhook may have"), "{url}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = elsewhere.local_addr().unwrap();
+        let answer = format!("HTTP/1.1 307 Go\r\nlocation: http://{to}/\r\ncontent-length: 0\r\n\r\n");
+        let (result, _) = told(answer.leak()).await;
+        assert!(result.unwrap_err().message.contains("not followed"));
+        elsewhere.set_nonblocking(true).unwrap();
+        assert!(elsewhere.accept().is_err(), "nobody called");
+    }
+
     #[test]
-    fn what_is_public() {
+    fn whom_an_address_reaches() {
         for ip in ["8.8.8.8", "2600:1901::1", "::ffff:8.8.8.8", "64:ff9b::808:808"] {
-            assert!(is_public(ip.parse().unwrap()), "{ip}");
+            assert_eq!(reach(ip.parse().unwrap()), Reach::Public, "{ip}");
         }
         for ip in [
             "10.0.0.1",
             "127.0.0.1",
-            "169.254.169.254",
             "192.168.1.1",
             "172.16.0.1",
             "100.64.0.1",
             "0.0.0.0",
-            "224.0.0.1",
-            "255.255.255.255",
             "192.0.0.8",
             "::1",
             "::",
-            "fe80::1",
             "fd00::1",
-            "ff02::1",
             "::ffff:127.0.0.1",
             "64:ff9b::7f00:1",
+            "64:ff9b:1::808:808",
             "2002:7f00:1::",
             "::7f00:1",
             "2001:db8::1",
         ] {
-            assert!(!is_public(ip.parse().unwrap()), "{ip}");
+            assert_eq!(reach(ip.parse().unwrap()), Reach::Private, "{ip}");
+        }
+        for ip in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::",
+            "fd20:ce::254",
+            "100.100.100.200",
+            "224.0.0.1",
+            "255.255.255.255",
+            "fe80::1",
+            "ff02::1",
+        ] {
+            assert_eq!(reach(ip.parse().unwrap()), Reach::Never, "{ip}");
         }
     }
 }

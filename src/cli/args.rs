@@ -1,5 +1,6 @@
 //! What can be typed: the commands, their options, their help.
 
+use crate::config::forms;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -175,6 +176,7 @@ the service's subscriptions counts as a delivery.")]
     /// Check the whole project: configuration, SQL, shapes, schemas; needs no warehouse
     #[command(after_help = "Examples:
   phase6 check
+  phase6 check --target gcp           # and dry-runs each statement at BigQuery: columns, parameters, bytes
   phase6 check --format github        # annotations on a pull request
   phase6 check --nulls                # what else could be NULL where the contract takes none")]
     Check(CheckArgs),
@@ -190,6 +192,13 @@ the service's subscriptions counts as a delivery.")]
   phase6 render results --date 2025-12-11
   phase6 render results --date 2025-12-11 --engine duckdb")]
     Render(RenderArgs),
+    /// What a run would read, cost and publish; reads no rows and writes nothing
+    #[command(after_help = "Examples:
+  phase6 plan --target gcp --date 2025-12-12
+  phase6 plan tonight,results --target gcp --format json
+
+Exits with 1 where something would be billed more than it may (`max_bytes_billed`).")]
+    Plan(PlanArgs),
     /// Make the documents of an export and show them; publishes nothing
     #[command(after_help = "Examples:
   phase6 preview results --date 2025-12-11
@@ -212,11 +221,30 @@ the service's subscriptions counts as a delivery.")]
   phase6 list
   phase6 list --format json")]
     List,
+    /// Make what the project needs on Google Cloud, after showing how it differs from what is there
+    #[command(after_help = "Examples:
+  phase6 deploy --dry-run                     # the difference, for people; --format json for machines
+  phase6 deploy --image us-west2-docker.pkg.dev/p/phase6/phase6:1
+  phase6 deploy --only pubsub,jobs --yes
+  phase6 deploy --emit gcloud --image us-west2-docker.pkg.dev/p/phase6/phase6:1 > deploy.sh
+  phase6 deploy --emit terraform --target gcp --region us-west2 --to infra
+
+Without --target it is the first target that has something on Google Cloud. --emit needs no credentials.
+Exit codes: 0 everything is as it has to be · 1 nothing could be done · 2 wrong use · 3 a part was done, or something is
+blocked · 4 the answer was no · 5 Google Cloud did not answer")]
+    Deploy(DeployArgs),
     /// Say what is configured and what can be reached
     #[command(after_help = "Examples:
   phase6 doctor
   phase6 doctor --target local --format json")]
     Doctor,
+    /// Ask a running service whether it is well; for a container's health check
+    #[command(after_help = "Examples:
+  phase6 health --listen 127.0.0.1:8080
+  phase6 health --url https://phase6.example.com --ready --format json
+
+Exit codes: 0 it is well · 1 it says that it is not · 5 it does not answer")]
+    Health(HealthArgs),
     /// Print or write the generated JSON Schemas
     #[command(after_help = "Examples:
   phase6 schema export                # the schema of exports/*.yaml
@@ -268,6 +296,50 @@ pub struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// Shows the difference and does nothing
+    #[arg(long, conflicts_with = "emit")]
+    pub dry_run: bool,
+    /// Writes everything that has to be there as a bash script for gcloud, or as Terraform; nothing is called
+    #[arg(long, value_enum)]
+    pub emit: Option<Emit>,
+    /// Writes into this folder (deploy.sh, main.tf) instead of printing
+    #[arg(long, value_name = "DIR", requires = "emit")]
+    pub to: Option<PathBuf>,
+    /// The container image of the Cloud Run service (default: it keeps the one that it has)
+    #[arg(long, value_name = "IMAGE", env = "PHASE6_IMAGE")]
+    pub image: Option<String>,
+    /// The region of buckets, jobs and service (default: the location of the target's BigQuery)
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// The name of service account, service and mark, for a second deployment in one project (default: phase6-<target>)
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// A notification channel that the alert policies tell: projects/<project>/notificationChannels/<id>; may be repeated
+    #[arg(long, value_name = "CHANNEL")]
+    pub notify: Vec<String>,
+    /// Only these parts
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART", conflicts_with = "emit")]
+    pub only: Vec<crate::deploy::Part>,
+    /// Takes over what has a name of the plan and was made by others
+    #[arg(long, conflicts_with = "emit")]
+    pub adopt: bool,
+    /// Removes what an earlier deployment made and the configuration no longer has; buckets only when they are empty
+    #[arg(long, conflicts_with = "emit")]
+    pub prune: bool,
+    /// Does not ask
+    #[arg(long, short, conflicts_with = "emit")]
+    pub yes: bool,
+}
+
+/// What a plan is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    Gcloud,
+    Terraform,
+}
+
+#[derive(Debug, Args)]
 pub struct ServeArgs {
     /// How many exports run at once
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -276,22 +348,48 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub requests: u16,
     /// How long work under way may take to finish after SIGTERM (default: `service.grace`, 25s)
-    #[arg(long, value_name = "DURATION", value_parser = crate::config::forms::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = forms::duration)]
     pub grace: Option<std::time::Duration>,
     /// How long a message stays with a copy of the service that died, before another one gets it (1s to 600s)
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = lease)]
     pub lease: std::time::Duration,
-    /// Opens the HTTP door here: events, runs, health, metrics, status page (default: `service.listen`, else no door)
-    #[arg(long, value_name = "ADDRESS:PORT", env = "PHASE6_LISTEN")]
+    /// Opens the HTTP door here: events, runs, health, metrics, status page (default: `service.listen`, else no door).
+    /// `${NAME}` is taken from the environment: `0.0.0.0:${PORT}` is where Cloud Run calls
+    #[arg(long, value_name = "ADDRESS:PORT", env = "PHASE6_LISTEN", value_parser = listen)]
     pub listen: Option<std::net::SocketAddr>,
+    /// Leaves the clock to Cloud Scheduler's messages, as `phase6 deploy` makes them; with both, each slot still runs once
+    #[arg(long)]
+    pub no_scheduler: bool,
     /// How the log is written, on standard error
     #[arg(long, value_enum, default_value_t = crate::telemetry::LogFormat::Auto)]
     pub log_format: crate::telemetry::LogFormat,
 }
 
+/// An address with a port, whose `${NAME}`s stand for the environment's values: a container's command has no shell for that.
+pub fn listen(text: &str) -> Result<std::net::SocketAddr, String> {
+    let text = forms::filled(text, &|name| std::env::var(name).ok()).map_err(|e| e.to_string())?;
+    forms::address(&text)
+}
+
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// Where the service listens (default: `service.listen`); `0.0.0.0` is asked on this machine
+    #[arg(long, value_name = "ADDRESS:PORT", env = "PHASE6_LISTEN", value_parser = listen)]
+    pub listen: Option<std::net::SocketAddr>,
+    /// The service's address as others see it, instead
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Asks whether work can be done (`/readyz`: bus and state answer), not only whether the loops go round (`/livez`)
+    #[arg(long)]
+    pub ready: bool,
+    /// How long an answer may take
+    #[arg(long, value_name = "DURATION", default_value = "4s", value_parser = forms::duration)]
+    pub timeout: std::time::Duration,
+}
+
 /// A lease: what is shorter cannot be extended in time, what is longer no bus takes.
 fn lease(text: &str) -> Result<std::time::Duration, String> {
-    let lease = crate::config::forms::duration(text)?;
+    let lease = forms::duration(text)?;
     if (1..=600).contains(&lease.as_secs()) { Ok(lease) } else { Err("a lease takes 1s to 600s".to_owned()) }
 }
 
@@ -508,6 +606,18 @@ pub struct TestArgs {
     /// Only tests whose `export: name` has this text
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Only these exports
+    #[arg(value_name = "EXPORT,…", value_delimiter = ',')]
+    pub exports: Vec<String>,
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Leave `latest` and other undated objects alone
+    #[arg(long)]
+    pub no_update_latest: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! `phase6 check`: CI's door. Everything that can be known without a warehouse.
+//! `phase6 check`: CI's door. Everything that can be known without a warehouse, and with a target what its warehouse says.
 
 use super::args::{CheckArgs, Format, Global};
 use super::exit::Exit;
@@ -22,6 +22,11 @@ pub fn run(global: &Global, args: &CheckArgs) -> Exit {
     };
     let mut loaded = load_and_analyse(&root);
     loaded.findings.retain(|found| args.nulls || found.code != covers::MAYBE_NULL);
+    match super::check_target::findings(&loaded, global) {
+        Ok(found) => loaded.findings.extend(found),
+        Err(exit) => return exit,
+    }
+    render::sort(&mut loaded.findings, &loaded.sources);
     let (text, exit) = report(&loaded, global.format, super::colored(global, std::io::stdout().is_terminal()));
     if !(global.quiet && exit == Exit::Ok) {
         print!("{text}");

@@ -12,11 +12,36 @@ use std::sync::Arc;
 use {crate::adapters::gcp::Google, std::sync::OnceLock};
 
 /// The target's BigQuery.
+#[cfg(feature = "gcp")]
+pub fn warehouse(target: &Target) -> Result<Arc<dyn Warehouse>, Exit> {
+    use crate::config::WarehouseTarget::{BigQuery, DuckDb};
+    match &target.warehouse {
+        BigQuery { project, location, max_bytes_billed, .. } => {
+            Ok(Arc::new(crate::adapters::gcp::bigquery::BigQuery::new(
+                google()?,
+                project.clone(),
+                location.clone(),
+                *max_bytes_billed,
+            )))
+        }
+        DuckDb { .. } => Err(fail(Exit::Usage, format!("target `{}` has no BigQuery", target.name.value))),
+    }
+}
+
+/// The target's BigQuery.
+#[cfg(not(feature = "gcp"))]
 pub fn warehouse(target: &Target) -> Result<Arc<dyn Warehouse>, Exit> {
     Err(absent(target, "BigQuery", "a target with a duckdb warehouse"))
 }
 
 /// A bucket.
+#[cfg(feature = "gcp")]
+pub fn store(_target: &Target, bucket: &str) -> Result<Arc<dyn ObjectStore>, Exit> {
+    Ok(Arc::new(crate::adapters::gcp::storage::BucketStore::new(google()?, bucket)))
+}
+
+/// A bucket.
+#[cfg(not(feature = "gcp"))]
 pub fn store(target: &Target, _bucket: &str) -> Result<Arc<dyn ObjectStore>, Exit> {
     Err(absent(target, "Cloud Storage", "--out DIR"))
 }
@@ -50,4 +75,23 @@ fn absent(target: &Target, what: &str, instead: &str) -> Exit {
         Exit::Usage,
         format!("target `{name}`: this build has no {what} adapter (cargo build --features gcp has it); use {instead}"),
     )
+}
+
+/// Google's REST services, of which these are to be called.
+#[cfg(feature = "gcp")]
+pub fn rest(apis: &[crate::ports::cloud::Api]) -> Result<Arc<dyn crate::ports::cloud::Cloud>, Exit> {
+    let rest = crate::adapters::gcp::rest::Rest(google()?);
+    if rest.is_mixed(apis) {
+        let reason = "an emulator stands in for some of the services and not for all: a test would change the real \
+                      cloud; choose parts with --only, or unset the emulators' variables";
+        return Err(fail(Exit::Usage, reason));
+    }
+    Ok(Arc::new(rest))
+}
+
+#[cfg(not(feature = "gcp"))]
+pub fn rest(_apis: &[crate::ports::cloud::Api]) -> Result<Arc<dyn crate::ports::cloud::Cloud>, Exit> {
+    let reason = "this build cannot talk to Google Cloud (cargo build --features gcp can); it writes files: --emit \
+                  gcloud or --emit terraform";
+    Err(fail(Exit::Usage, reason))
 }

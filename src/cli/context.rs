@@ -21,6 +21,7 @@ use crate::service::settings::{DEAD_LETTER, Settings, subscriptions};
 use crate::state::State;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -279,7 +280,13 @@ pub fn request(
 /// An id that sorts by time: `20251212T180000.123456Z-4f2a`.
 pub fn run_id(now: Timestamp) -> String {
     let stamp = now.to_string().replace(['-', ':'], "");
-    format!("{}-{:04x}", stamp.trim_end_matches('Z'), std::process::id() & 0xffff)
+    format!("{}-{:04x}", stamp.trim_end_matches('Z'), chance() & 0xffff)
+}
+
+/// A number that no other process has. (Process ids are none: in containers every copy is process 1, and on Cloud Run every
+/// host is called `localhost`.)
+pub fn chance() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// An export by its name.

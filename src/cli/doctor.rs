@@ -3,15 +3,18 @@
 use super::args::{Format, Global};
 use super::context;
 use super::exit::Exit;
+use crate::adapters::duckdb::{DuckDb, files};
 use crate::config::Project;
 use crate::model::Statement;
 use crate::ports::bus::BusErrorKind;
 use crate::ports::clock::SystemClock;
+use crate::ports::warehouse::{Warehouse, WarehouseErrorKind};
 use crate::service::settings::WORKER;
 use serde_json::json;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 
 pub fn run(global: &Global) -> Exit {
     match prepared(global) {
@@ -25,27 +28,15 @@ fn prepared(global: &Global) -> Result<Exit, Exit> {
     let project = loaded.project.root.display().to_string();
     let exports = loaded.project.exports.len();
     let tables: Vec<String> = loaded.project.tables.values().map(|t| t.name.clone()).collect();
-    let warehouse = context::duckdb(&loaded.project, global)?;
+    let embedded = context::duckdb(&loaded.project, global)?;
     let engine = context::engine(loaded, global)?;
     let runtime = context::runtime()?;
     let mut lines: Vec<(String, Result<String, String>)> =
         vec![("project".into(), Ok(format!("{project}, {exports} exports"))), ("target".into(), Ok(target))];
-    let probe = Statement { name: "doctor".into(), sql: "SELECT 1 AS one".into(), params: Vec::new() };
+    let probe = Statement::new("doctor", "SELECT 1 AS one", Vec::new());
     let answered = runtime.block_on(engine.warehouse.query(&probe, &engine.cancel)).and_then(|mut rows| rows.next());
     lines.push(("warehouse".into(), answered.map(|_| engine.warehouse.describe()).map_err(|e| e.message)));
-    let missing: Vec<&String> = tables
-        .iter()
-        .filter(|t| warehouse.data().is_some_and(|d| crate::adapters::duckdb::files::find(d, t).is_err()))
-        .collect();
-    lines.push((
-        "tables".into(),
-        if missing.is_empty() {
-            Ok(format!("{} declared, each has its file", tables.len()))
-        } else {
-            let names: Vec<&str> = missing.iter().map(|m| m.as_str()).collect();
-            Err(format!("{} of {} declared tables have no file: {}", names.len(), tables.len(), names.join(", ")))
-        },
-    ));
+    lines.push(("tables".into(), tables_are_there(engine.warehouse.as_ref(), &embedded, &tables, &runtime)));
     for (name, store) in [("store", &engine.store), ("state", engine.state.store())] {
         let reached = runtime.block_on(store.list("doctor-probe"));
         lines.push((name.into(), reached.map(|_| store.describe()).map_err(|e| e.to_string())));
@@ -72,6 +63,29 @@ fn prepared(global: &Global) -> Result<Exit, Exit> {
     Ok(if broken { Exit::Unavailable } else { Exit::Ok })
 }
 
+/// Whether each declared table is there. BigQuery is asked by dry runs, which read nothing; the embedded engine's are files.
+fn tables_are_there(
+    warehouse: &dyn Warehouse,
+    embedded: &DuckDb,
+    tables: &[String],
+    runtime: &Runtime,
+) -> Result<String, String> {
+    let absent = |table: &String| match (warehouse.bills(), embedded.data()) {
+        (true, _) => {
+            let probe = Statement::new("doctor", format!("SELECT * FROM `{table}`"), Vec::new());
+            let error = runtime.block_on(warehouse.columns(&probe)).err()?;
+            Some(if error.kind == WarehouseErrorKind::Data { table.clone() } else { format!("{table} ({error})") })
+        }
+        (false, Some(data)) => files::find(data, table).is_err().then(|| table.clone()),
+        (false, None) => None,
+    };
+    let missing: Vec<String> = tables.iter().filter_map(absent).collect();
+    if missing.is_empty() {
+        return Ok(format!("{} declared, each is there", tables.len()));
+    }
+    Err(format!("{} of {} declared tables are not there: {}", missing.len(), tables.len(), missing.join(", ")))
+}
+
 /// The bus, and what waits in the worker's subscription. One that nobody has served yet has none.
 async fn bus(project: &Project, global: &Global) -> Result<String, String> {
     let bus = context::bus(project, global, Arc::new(SystemClock)).map_err(|_| "it cannot be opened".to_owned())?;
@@ -89,7 +103,7 @@ async fn bus(project: &Project, global: &Global) -> Result<String, String> {
 
 /// Where `serve` would listen, whether somebody listens there, and who may come in.
 fn door(project: &Project) -> String {
-    let asked = std::env::var("PHASE6_LISTEN").ok().and_then(|text| text.parse().ok());
+    let asked = std::env::var("PHASE6_LISTEN").ok().and_then(|text| super::args::listen(&text).ok());
     let Some(address) = super::door::address(project, asked) else {
         return "none: `phase6 serve --listen ADDRESS:PORT` or `service.listen` opens one".to_owned();
     };

@@ -3,19 +3,24 @@
 pub mod args;
 pub mod backfill;
 pub mod check;
+mod check_target;
 mod cloud;
 pub mod context;
 mod dead_letter;
+mod deploy;
+mod deploy_live;
 pub mod doctor;
 mod door;
 pub mod exit;
 mod explain;
 pub mod fresh;
 mod gate;
+mod health;
 pub mod history;
 pub mod list;
 pub mod monitoring;
 pub mod output;
+mod plan;
 pub mod preview;
 pub mod progress;
 pub mod publish;
@@ -73,10 +78,13 @@ fn dispatch(cli: &Cli) -> Exit {
         Command::Check(args) => check::run(global, args),
         Command::Test(args) => test::run(global, args),
         Command::Render(args) => render::run(global, args),
+        Command::Plan(args) => plan::run(global, args),
         Command::Preview(args) => preview::run(global, args),
         Command::Query(args) => query::run(global, args),
         Command::Fresh => fresh::run(global),
         Command::List => list_exports(global),
+        Command::Health(args) => health::run(global, args),
+        Command::Deploy(args) => deploy::run(global, args),
         Command::Doctor => doctor::run(global),
         Command::Schema(args) => schema(global, args),
         Command::Completions { shell } => {

@@ -1,4 +1,4 @@
-//! `phase6 query`: a statement on the embedded engine; with `--jsonl` a loop of requests, one answer each.
+//! `phase6 query`: a statement on the target's warehouse; with `--jsonl` a loop of requests, one answer each.
 
 use super::args::{Format, Global, QueryArgs};
 use super::context;
@@ -6,14 +6,15 @@ use super::exit::Exit;
 use crate::adapters::duckdb::DuckDb;
 use crate::model::{Column, Data, Field, Param, Statement, Type};
 use crate::ports::cancel::Cancel;
-use crate::ports::warehouse::{RowStream, WarehouseError, WarehouseErrorKind as Kind};
+use crate::ports::warehouse::{Warehouse, WarehouseError, WarehouseErrorKind as Kind};
 use crate::sql::values;
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
+use std::sync::Arc;
 
 /// Reads `{"id", "sql"}` lines and answers each with `{"id", "columns", "rows"}` or `{"id", "error", "kind"}`; the answer is
 /// flushed before the next line is read.
-pub fn serve_lines(engine: &DuckDb, input: impl BufRead, mut output: impl Write) -> std::io::Result<()> {
+fn serve_lines(engine: &Engine, input: impl BufRead, mut output: impl Write) -> std::io::Result<()> {
     for line in input.lines() {
         let line = line?;
         if line.trim().is_empty() {
@@ -49,21 +50,19 @@ fn failure(error: WarehouseError) -> Failure {
     (if error.kind == Kind::Runtime { "runtime" } else { "unsupported" }, error.message)
 }
 
-fn answer(engine: &DuckDb, text: &str) -> Result<(Value, Value), Failure> {
-    let statement = Statement { name: "query".to_owned(), sql: text.to_owned(), params: Vec::new() };
+fn answer(engine: &Engine, text: &str) -> Result<(Value, Value), Failure> {
+    let statement = Statement::new("query", text, Vec::new());
     let (fields, rows) = rows(engine, &statement).map_err(failure)?;
     let columns: Vec<Value> =
         fields.iter().map(|Field { name, ty, .. }| json!({ "name": name, "type": ty.to_string() })).collect();
     Ok((columns.into(), rows.into_iter().map(Value::Array).collect()))
 }
 
-type Rows = (std::sync::Arc<[Field]>, Vec<Vec<Value>>);
+type Rows = (Arc<[Field]>, Vec<Vec<Value>>);
 
 /// A statement's rows, each value as the protocol writes it.
-fn rows(engine: &DuckDb, statement: &Statement) -> Result<Rows, WarehouseError> {
-    let lowered = engine.lowered(statement)?;
-    let mut stream =
-        engine.start(&lowered.sql, Some(lowered.fields), &lowered.tables, &statement.params, &Cancel::default())?;
+fn rows(engine: &Engine, statement: &Statement) -> Result<Rows, WarehouseError> {
+    let mut stream = engine.runtime.block_on(engine.warehouse.query(statement, &Cancel::default()))?;
     let fields = stream.fields();
     let mut rows = Vec::new();
     while let Some(batch) = stream.next()? {
@@ -93,27 +92,36 @@ fn prepared(global: &Global, args: &QueryArgs) -> Result<Exit, Exit> {
         other => other.unwrap_or_default().to_owned(),
     };
     let params = args.params.iter().map(|p| param(p)).collect::<Result<Vec<_>, _>>()?;
-    let statement = Statement { name: "query".to_owned(), sql, params };
+    let statement = Statement::new("query", sql, params);
     match rows(&engine, &statement) {
         Ok((fields, rows)) => {
             print!("{}", shown(&fields, &rows, global.format));
             Ok(Exit::Ok)
         }
+        Err(error) if error.kind == Kind::Transient => Err(context::fail(Exit::Unavailable, error.message)),
         Err(error) => Err(context::fail(Exit::Failed, error.message)),
     }
 }
 
+/// A warehouse, and the runtime that its calls are made on.
+struct Engine {
+    warehouse: Arc<dyn Warehouse>,
+    runtime: tokio::runtime::Runtime,
+}
+
 /// The target's warehouse; without a project, an engine without tables (or over `--data`).
-fn engine(global: &Global) -> Result<std::sync::Arc<DuckDb>, Exit> {
+fn engine(global: &Global) -> Result<Engine, Exit> {
     let here = std::env::current_dir().ok();
     let main_file = crate::config::load::PUBLISHING_FILE;
     let project =
         global.config.is_some() || here.iter().flat_map(|h| h.ancestors()).any(|d| d.join(main_file).is_file());
-    if !project {
-        return Ok(std::sync::Arc::new(DuckDb::new(global.data.clone(), Default::default())));
-    }
-    let loaded = context::load(global)?;
-    context::duckdb(&loaded.project, global)
+    let warehouse: Arc<dyn Warehouse> = if project {
+        let loaded = context::load(global)?;
+        context::warehouse(&loaded.project, global)?
+    } else {
+        Arc::new(DuckDb::new(global.data.clone(), Default::default()))
+    };
+    Ok(Engine { warehouse, runtime: context::runtime()? })
 }
 
 /// `name=value` or `name=TYPE:value`.

@@ -1,6 +1,6 @@
 //! A run's report for people: a line an export, its findings below, the totals last.
 
-use crate::model::report::{ExportReport, FindingReport, RunReport, Status};
+use crate::model::report::{ExportReport, FindingReport, JobReport, RunReport, Status};
 use std::fmt::Write;
 
 const GREEN: &str = "\x1b[32m";
@@ -87,6 +87,9 @@ fn line(export: &ExportReport, dim: &str, reset: &str) -> String {
     if objects.deleted > 0 {
         let _ = write!(text, " ({} vanished, deleted)", objects.deleted);
     }
+    if let Some(jobs) = billed(export) {
+        let _ = write!(text, ", {jobs}");
+    }
     let t = export.times;
     let _ = write!(
         text,
@@ -98,6 +101,24 @@ fn line(export: &ExportReport, dim: &str, reset: &str) -> String {
         ms(t.publish_ms)
     );
     text
+}
+
+/// What the warehouse's jobs of an export were billed; `None` where it keeps no records of them.
+pub fn billed(export: &ExportReport) -> Option<String> {
+    if export.jobs.is_empty() {
+        return None;
+    }
+    let sum = |of: fn(&JobReport) -> Option<u64>| export.jobs.values().filter_map(of).sum::<u64>();
+    let cached = export.jobs.values().filter(|job| job.cache_hit == Some(true)).count();
+    let mut text = format!("{} billed", bytes(sum(|job| job.bytes_billed)));
+    let slots = sum(|job| job.slot_ms);
+    if slots > 0 {
+        let _ = write!(text, ", {} of slots", ms(slots as f64));
+    }
+    if cached > 0 {
+        let _ = write!(text, ", {cached} of {} from the cache", export.jobs.len());
+    }
+    Some(text)
 }
 
 /// A finding for people, its place in a line of its own.

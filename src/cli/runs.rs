@@ -194,6 +194,12 @@ fn human(record: &RequestRecord) -> String {
         if let Some(reason) = &r.reason {
             let _ = writeln!(text, "  {reason}");
         }
+        if let Some(billed) = super::report::billed(r) {
+            let _ = writeln!(text, "  {billed}");
+        }
+        for (query, job) in &r.jobs {
+            let _ = writeln!(text, "  {:10} {}", query, job.job_id);
+        }
         for object in &r.paths {
             let _ = writeln!(text, "  {:10} {}", object.outcome, object.path);
         }

@@ -39,6 +39,7 @@ fn setup(global: &Global, args: &ServeArgs) -> Result<(Setup, crate::engine::exp
         exports: args.jobs.into(),
         requests: args.requests.into(),
         lease: args.lease,
+        own_clock: !args.no_scheduler,
         ..Settings::default()
     };
     let setup = Setup::of(engine.clone(), target, settings).map_err(|reason| context::fail(Exit::Usage, reason))?;
@@ -61,7 +62,7 @@ async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
         state: engine.state.clone(),
         clock: Arc::new(SystemClock),
         live: Live::new(setup),
-        name: format!("{}-{}", hostname(), std::process::id()),
+        name: name(),
         telemetry: telemetry.clone(),
         beats: Beats::default(),
         drain: Cancel::default(),
@@ -149,8 +150,10 @@ fn started(telemetry: &Telemetry, setup: &Setup, listen: Option<&str>) {
     });
 }
 
-fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// This copy's own name: what it claims is its own alone.
+fn name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}-{}-{:08x}", std::process::id(), context::chance() & 0xffff_ffff)
 }
 
 /// What a signal or a changed file asks for.
@@ -231,5 +234,13 @@ impl Watched {
                 (path, at)
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn two_copies_in_equal_containers_have_two_names() {
+        assert_ne!(super::name(), super::name());
     }
 }

@@ -1,6 +1,6 @@
 //! Checked trees to the [`super::model`]: the specs in `grammar.rs` have held, so what is missing here was a finding already.
 
-use super::forms;
+use super::forms::{self, Unfilled};
 use super::model::*;
 use super::node::{Node, NodeValue};
 use super::tables::named_type;
@@ -166,9 +166,8 @@ fn target(name: &Spanned<String>, node: &Node, env: Env<'_>, findings: &mut Vec<
         _ => WarehouseTarget::BigQuery {
             project: field(warehouse, "project")?,
             location: text(warehouse, "location"),
-            max_bytes_billed: text(warehouse, "max_bytes_billed")
-                .and_then(|t| forms::size(&t).ok())
-                .unwrap_or(DEFAULT_MAX_BYTES_BILLED),
+            max_bytes_billed: size(warehouse, "max_bytes_billed").unwrap_or(DEFAULT_MAX_BYTES_BILLED),
+            price_per_tib: number(warehouse.get("price_per_tib")).unwrap_or(DEFAULT_PRICE_PER_TIB),
         },
     };
     let prefix = text(store, "prefix").unwrap_or_default();
@@ -196,32 +195,37 @@ const DEFAULT_BUS: &str = ".phase6/bus";
 /// What a BigQuery job may read when nothing is said, in bytes.
 const DEFAULT_MAX_BYTES_BILLED: u64 = 20_000_000_000;
 
+/// US dollars for 1 TiB read on demand in the US multi-region (https://cloud.google.com/bigquery/pricing, "On-demand compute
+/// pricing", since July 2023). Single regions may cost more: a target says so with `price_per_tib`.
+const DEFAULT_PRICE_PER_TIB: f64 = 6.25;
+
+/// A size in bytes (`20GB`), which the grammar has checked.
+fn size(node: &Node, key: &str) -> Option<u64> {
+    forms::size(&text(node, key)?).ok()
+}
+
+fn number(node: Option<&Node>) -> Option<f64> {
+    match &node?.value {
+        NodeValue::Int(v) => Some(*v as f64),
+        NodeValue::Float(v) => Some(*v),
+        _ => None,
+    }
+}
+
 /// A text with its `${NAME}`s filled in. The finding names the variable, never its value.
 fn expanded(node: &Node, env: Env<'_>, findings: &mut Vec<Diagnostic>) -> Option<String> {
-    let text = node.as_str()?;
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(start) = rest.find("${") {
-        out.push_str(&rest[..start]);
-        let Some(end) = rest[start..].find('}') else {
-            findings.push(Diagnostic::error("bad-value", "`${` is not closed", node.span).help("write `${NAME}`"));
-            return None;
-        };
-        let name = &rest[start + 2..start + end];
-        match env(name) {
-            Some(value) => out.push_str(&value),
-            None => {
-                findings.push(
-                    Diagnostic::error("missing-environment", format!("the environment has no `{name}`"), node.span)
-                        .help(format!("set {name} before starting phase6")),
-                );
-                return None;
-            }
+    let finding = match forms::filled(node.as_str()?, env) {
+        Ok(text) => return Some(text),
+        Err(wrong) => {
+            let (code, help) = match &wrong {
+                Unfilled::Open => ("bad-value", "write `${NAME}`".to_owned()),
+                Unfilled::Missing(name) => ("missing-environment", format!("set {name} before starting phase6")),
+            };
+            Diagnostic::error(code, wrong.to_string(), node.span).help(help)
         }
-        rest = &rest[start + end + 1..];
-    }
-    out.push_str(rest);
-    Some(out)
+    };
+    findings.push(finding);
+    None
 }
 
 fn job(node: &Node) -> Option<Job> {
@@ -310,6 +314,7 @@ pub fn export(node: &Node, file: &Path, sql: ReadSql<'_>, findings: &mut Vec<Dia
         documents,
         on_empty: on_empty(node.get("on_empty")),
         timeout: text(node, "timeout").and_then(|t| forms::duration(&t).ok()),
+        max_bytes_billed: size(node, "max_bytes_billed"),
         freshness: node.get("freshness").map(super::monitoring::freshness),
         ready: items(node.get("ready")).iter().filter_map(ready).collect(),
         tests: items(node.get("tests")).to_vec(),
@@ -381,6 +386,7 @@ fn query(name: &Spanned<String>, node: &Node, sql: ReadSql<'_>, findings: &mut V
         sql_file,
         optional,
         default: node.get("default").cloned(),
+        max_bytes_billed: size(node, "max_bytes_billed"),
         columns: None,
         tables: Vec::new(),
     })
@@ -412,11 +418,7 @@ fn document(name: String, node: &Node, findings: &mut Vec<Diagnostic>) -> Option
                 .help("write `files: [{path: …}]`"),
         );
     }
-    let budget = match node.get("failure_budget_pct").map(|n| &n.value) {
-        Some(NodeValue::Int(v)) => *v as f64,
-        Some(NodeValue::Float(v)) => *v,
-        _ => 0.0,
-    };
+    let budget = number(node.get("failure_budget_pct")).unwrap_or(0.0);
     Some(DocumentDecl {
         name,
         each,
@@ -458,6 +460,7 @@ fn file_decl(node: &Node) -> Option<FileDecl> {
             })
             .collect(),
         once: text(node, "write").is_some_and(|t| t == "once"),
+        gzip: node.get("gzip").is_some_and(|n| n.value == NodeValue::Bool(true)),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use super::spec::Form;
 use crate::model::schedule::Schedule;
+use std::fmt;
 use std::time::Duration;
 
 pub static DURATION: Form =
@@ -102,6 +103,37 @@ pub fn clock(text: &str) -> Result<u32, String> {
 /// `127.0.0.1:8080`, `[::1]:0`.
 pub fn address(text: &str) -> Result<std::net::SocketAddr, String> {
     text.parse().map_err(|_| format!("`{text}` is no address with a port"))
+}
+
+/// Why a text's `${NAME}`s cannot be filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfilled {
+    /// A `${` is not closed.
+    Open,
+    /// The environment has no such name.
+    Missing(String),
+}
+
+impl fmt::Display for Unfilled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("`${` is not closed"),
+            Self::Missing(name) => write!(f, "the environment has no `{name}`"),
+        }
+    }
+}
+
+/// A text with its `${NAME}`s taken from the environment. Errors name the variable, never a value.
+pub fn filled(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Unfilled> {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(start) = rest.find("${") {
+        let end = rest[start..].find('}').ok_or(Unfilled::Open)? + start;
+        let name = &rest[start + 2..end];
+        out.push_str(&rest[..start]);
+        out.push_str(&env(name).ok_or_else(|| Unfilled::Missing(name.to_owned()))?);
+        rest = &rest[end + 1..];
+    }
+    Ok(out + rest)
 }
 
 fn zone(text: &str) -> Result<(), String> {

@@ -84,7 +84,16 @@ static WAREHOUSE: Object = Object {
         opt!("data", Text, "duckdb: the folder <dataset>/<table>.parquet|csv|jsonl|json"),
         opt!("project", Text, "bigquery: the project; `${NAME}` is taken from the environment"),
         opt!("location", Text, "bigquery: the location of the jobs"),
-        opt!("max_bytes_billed", Kind::Form(&SIZE), "bigquery: what a query may read at the most"),
+        opt!(
+            "max_bytes_billed",
+            Kind::Form(&SIZE),
+            "bigquery: what a query may be billed at the most, in bytes read; 20GB if absent"
+        ),
+        opt!(
+            "price_per_tib",
+            Number,
+            "bigquery: what reading 1 TiB costs, in US dollars, where the region's price is another than 6.25"
+        ),
     ],
 };
 
@@ -216,6 +225,7 @@ const EXPORT_FIELDS: &[Field] = &[
     opt!("selected_by", OneOf(&["players"]), "The message field and option that select this export without naming it"),
     opt!("params", Map(&Either(&[Text, Kind::Object(&PARAM)])), "The parameters by name: a type, or {type, default}"),
     opt!("timeout", Kind::Form(&DURATION), "How long it may ask and shape before it is stopped; 9m if absent"),
+    opt!("max_bytes_billed", Kind::Form(&SIZE), "bigquery: what its queries together may be billed at the most"),
     opt!("ready", List(&Kind::Object(&READY)), "Conditions for running; not ready is not a failure"),
     opt!("queries", Map(&Kind::Object(&QUERY)), "The queries by name"),
     opt!("sql", Text, "The only query, called `rows`"),
@@ -284,7 +294,7 @@ static QUERY: Object = Object {
         opt!("sql_file", Text, "A file below exports/"),
         opt!("optional", Bool, "Whether a failure is replaced by the default rows"),
         opt!("default", Any, "The rows that replace a failure: a list of maps, held against the query's columns"),
-        opt!("max_bytes_billed", Kind::Form(&SIZE), "What it may read at the most"),
+        opt!("max_bytes_billed", Kind::Form(&SIZE), "bigquery: what it may be billed at the most"),
     ],
 };
 
@@ -310,6 +320,7 @@ static FILE: Object = Object {
         req!("path", Text, "The path below the store's prefix, with {{ values }}"),
         opt!("cache_control", CACHE, "The Cache-Control header"),
         opt!("aliases", List(&Kind::Object(&ALIAS)), "Undated copies, such as latest.json"),
+        opt!("gzip", Bool, "Kept compressed in a bucket, together with its aliases; a directory holds it plain"),
         opt!("write", OneOf(&["replace", "once"]), "once: made when absent and never replaced"),
     ],
 };

@@ -92,13 +92,14 @@ pub struct Target {
 #[derive(Debug, Clone)]
 pub enum WarehouseTarget {
     /// A folder `<dataset>/<table>.parquet|csv|jsonl|json`, read by the embedded engine.
-    DuckDb {
-        data: PathBuf,
-    },
+    DuckDb { data: PathBuf },
     BigQuery {
         project: String,
         location: Option<String>,
+        /// What a job may be billed at the most, in bytes.
         max_bytes_billed: u64,
+        /// US dollars for 1 TiB read.
+        price_per_tib: f64,
     },
 }
 
@@ -220,6 +221,8 @@ pub struct Export {
     pub documents: Vec<DocumentDecl>,
     pub on_empty: OnEmpty,
     pub timeout: Option<Duration>,
+    /// What its queries together may be billed at the most, in bytes.
+    pub max_bytes_billed: Option<u64>,
     pub freshness: Option<Freshness>,
     pub ready: Vec<ReadyDecl>,
     pub tests: Vec<Node>,
@@ -258,6 +261,8 @@ pub struct Query {
     /// A failure is replaced by the default rows (`default:` is always a list of rows; `[]` is common).
     pub optional: bool,
     pub default: Option<Node>,
+    /// What it may be billed at the most, in bytes.
+    pub max_bytes_billed: Option<u64>,
     /// What the query returns, as far as `check` could tell without a warehouse.
     pub columns: Option<Vec<Field>>,
     /// `dataset.table` names that it reads.
@@ -302,6 +307,8 @@ pub struct FileDecl {
     pub aliases: Vec<AliasDecl>,
     /// `write: once`: a frozen copy, made when absent and never replaced.
     pub once: bool,
+    /// Whether it and its aliases may lie compressed, in a store that can say so to its readers.
+    pub gzip: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -159,11 +159,7 @@ pub fn from_json(file: FileId, name: &str, text: &str, findings: &mut Vec<Diagno
     };
     // `bq show` without --schema wraps the list.
     let list = value.get("schema").and_then(|s| s.get("fields")).unwrap_or(&value);
-    let Some(fields) = list.as_array() else {
-        wrong("a table's schema has to be a list of columns".into());
-        return None;
-    };
-    match fields.iter().map(json_field).collect::<Result<Vec<_>, _>>() {
+    match json_fields(list) {
         Ok(fields) => {
             let partition_by = value["timePartitioning"]["field"].as_str().map(str::to_owned);
             Some(Table { name: name.to_owned(), fields, partition_by, span: Some(span) })
@@ -175,6 +171,12 @@ pub fn from_json(file: FileId, name: &str, text: &str, findings: &mut Vec<Diagno
     }
 }
 
+/// The columns of a list of BigQuery's `TableFieldSchema`; `Err` says what is wrong with it.
+pub fn json_fields(list: &Value) -> Result<Vec<Field>, String> {
+    let fields = list.as_array().ok_or("a table's schema has to be a list of columns")?;
+    fields.iter().map(json_field).collect()
+}
+
 fn json_field(value: &Value) -> Result<Field, String> {
     let name = value["name"].as_str().ok_or("a column lacks its `name`")?.to_owned();
     let kind = value["type"].as_str().ok_or_else(|| format!("the column `{name}` lacks its `type`"))?;
@@ -182,6 +184,9 @@ fn json_field(value: &Value) -> Result<Field, String> {
         let fields = value["fields"].as_array().ok_or_else(|| format!("the record `{name}` lacks its `fields`"))?;
         let fields = fields.iter().map(json_field).collect::<Result<Vec<_>, _>>()?;
         Type::Struct(fields.into_iter().map(|f| StructField { name: f.name, ty: f.ty }).collect())
+    } else if kind.eq_ignore_ascii_case("RANGE") {
+        let element = value["rangeElementType"]["type"].as_str().and_then(named_type);
+        Type::Range(Box::new(element.ok_or_else(|| format!("the range `{name}` lacks its `rangeElementType`"))?))
     } else {
         named_type(kind).ok_or_else(|| format!("the type `{kind}` of the column `{name}` is not known"))?
     };

@@ -46,6 +46,7 @@ fn artifact(store: &dyn ObjectStore, path: String, kind: ArtifactKind, value: u6
         cache_control: None,
         kind,
         once: false,
+        gzip: false,
         document: EXPORT.into(),
         schema: None,
         counts: BTreeMap::new(),
@@ -78,7 +79,7 @@ async fn child() {
         artifacts.extend((0..6).map(|n| make(&format!("e/p/{n}.json"), ArtifactKind::Entity)));
         let info =
             ReleaseInfo { export: EXPORT.into(), run_key: Some(format!("{seed}-{}", n / 2)), ..ReleaseInfo::default() };
-        let options = PublishOptions { parallel: 4, retry: Retry::default() };
+        let options = PublishOptions { parallel: Some(4), retry: Retry::default() };
         publish_release(&store, &state, artifacts, &intent, &info, &options).await.unwrap();
     }
 }

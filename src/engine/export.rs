@@ -10,11 +10,11 @@ use super::ready::{self, Asked};
 use super::release::{PublishOptions, ReleaseError, ReleaseInfo, publish_release};
 use super::vanished;
 use crate::config::forms::duration_text;
-use crate::config::{DocumentDecl, Export, OnEmptyDo, Project};
+use crate::config::{DocumentDecl, Export, OnEmptyDo, Project, Query};
 use crate::diagnostics::{Diagnostic, Sources, render};
 use crate::model::report::{ExportReport, FailureClass, FindingReport, ObjectCounts, ObjectReport, Status, Times};
 use crate::model::request::ExportRequest;
-use crate::model::{Facts, Statement};
+use crate::model::{Facts, Purpose, Statement};
 use crate::ports::cancel::{Cancel, Watchdog};
 use crate::ports::clock::Clock;
 use crate::ports::store::ObjectStore;
@@ -55,7 +55,7 @@ impl Engine {
     }
 
     /// Stops where the run was cancelled.
-    fn go_on(&self) -> Result<(), Failure> {
+    pub(super) fn go_on(&self) -> Result<(), Failure> {
         match self.cancel.reason() {
             Some(reason) => Err(Failure { class: Some(FailureClass::Transient), ..Failure::permanent(reason) }),
             None => Ok(()),
@@ -163,6 +163,7 @@ pub fn empty_report(name: &str) -> ExportReport {
         give_up_after_ms: None,
         findings: Vec::new(),
         rows: BTreeMap::new(),
+        jobs: BTreeMap::new(),
         bytes: 0,
         objects: ObjectCounts::default(),
         paths: Vec::new(),
@@ -185,6 +186,9 @@ fn steps(
 ) -> Result<(), Failure> {
     let facts = facts(&engine.project, export, request).map_err(Failure::permanent)?;
     let statements = statements(engine, export, &facts)?;
+    let statements: Vec<Statement> =
+        export.queries.iter().zip(statements).map(|(query, s)| for_run(s, request, export, query)).collect();
+    super::budget::check(engine, export, &statements, handle)?;
     let as_of = engine.clock.now();
     let clock = Instant::now();
     let rows = ready::check(engine, export, &facts, &statements, handle).and_then(|(asked, replaced)| {
@@ -242,6 +246,17 @@ pub fn statements(engine: &Engine, export: &Export, facts: &Facts) -> Result<Vec
     Err(Failure::of_findings("its SQL cannot be rendered", &findings, &engine.sources))
 }
 
+/// The statement with what a warehouse that bills is told about it.
+pub fn for_run(statement: Statement, request: &ExportRequest, export: &Export, query: &Query) -> Statement {
+    let purpose = Purpose {
+        export: export.name.value.clone(),
+        run_id: request.run_id.clone(),
+        max_bytes_billed: [query.max_bytes_billed, export.max_bytes_billed].into_iter().flatten().min(),
+        time_limit: Some(export.timeout.unwrap_or(DEFAULT_TIMEOUT)),
+    };
+    Statement { purpose, ..statement }
+}
+
 /// Rows and compiled shapes.
 pub struct Prepared {
     pub scope: Scope,
@@ -274,12 +289,16 @@ fn query(
     report: &mut ExportReport,
 ) -> Result<Prepared, Failure> {
     let asking = Asking { warehouse: engine.warehouse.as_ref(), handle, cancel: &engine.cancel };
-    let open: Vec<_> = (0..statements.len()).filter(|i| !asked.contains_key(i)).collect();
+    report.jobs = asked.jobs;
+    let open: Vec<_> = (0..statements.len()).filter(|i| !asked.tables.contains_key(i)).collect();
     let queries: Vec<_> = open.iter().map(|i| (&export.queries[*i], &statements[*i])).collect();
     let (rest, replaced) = inputs::start(&asking, &queries).map_err(|e| engine.query_failure(e))?;
     warn(report, replaced);
+    for ((query, _), started) in queries.iter().zip(&rest) {
+        report.jobs.extend(started.job().map(|job| (query.name.value.clone(), job)));
+    }
     let mut by_place: BTreeMap<usize, Started> =
-        asked.into_iter().map(|(place, table)| (place, Started::of(table))).collect();
+        asked.tables.into_iter().map(|(place, table)| (place, Started::of(table))).collect();
     by_place.extend(open.into_iter().zip(rest));
     let started: Vec<Started> = by_place.into_values().collect();
     let scope = scope(export, facts, &started);
@@ -450,6 +469,7 @@ fn make(
                     kind: file.kind,
                     dated: file.dated,
                     once: file.once,
+                    gzip: file.gzip,
                     document: export.documents[number].name.clone(),
                     schema: export.documents[number].schema.as_ref().map(|s| s.value.clone()),
                     counts: if file.kind == ArtifactKind::Entity { BTreeMap::new() } else { counts.clone() },

@@ -3,6 +3,7 @@
 
 use super::defaults;
 use crate::config::Query;
+use crate::model::report::JobReport;
 use crate::model::{Batch, Field, Statement};
 use crate::ports::cancel::Cancel;
 use crate::ports::warehouse::{RowStream, Warehouse, WarehouseError, WarehouseErrorKind};
@@ -114,6 +115,11 @@ impl Started {
         let Table { fields, columns, len } = table;
         let first = (len > 0).then(|| Batch { fields: fields.clone(), columns, len });
         Self { fields: fields.clone(), stream: Box::new(NoMoreRows(fields)), first }
+    }
+
+    /// The warehouse's job behind the rows.
+    pub fn job(&self) -> Option<JobReport> {
+        self.stream.job()
     }
 
     /// Whether the query gave no row.

@@ -1,5 +1,6 @@
 //! The way of one request: `plan` (what, for which day), then for each export `export::run`: render, query, shape, check, publish.
 
+pub mod budget;
 pub mod checks;
 pub mod data_date;
 pub mod defaults;
@@ -10,6 +11,7 @@ pub mod fan_out;
 pub mod history;
 pub mod inputs;
 pub mod invariants;
+pub mod look_ahead;
 pub mod paths;
 pub mod publish;
 pub mod ready;
@@ -21,6 +23,8 @@ pub mod watermark;
 
 pub use request::run;
 
+#[cfg(all(test, feature = "gcp"))]
+mod bucket;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub struct File {
     pub kind: ArtifactKind,
     pub dated: bool,
     pub once: bool,
+    pub gzip: bool,
     /// The key of the fan-out, or the document's name: what is said when two meet at one path.
     pub key: String,
 }
@@ -44,7 +45,7 @@ impl Paths {
                 let cache_control = header(&alias.cache_control, maker)?;
                 files.push((
                     template,
-                    File { kind: ArtifactKind::Alias, dated, once: false, cache_control, ..File::none() },
+                    File { kind: ArtifactKind::Alias, dated, gzip: file.gzip, cache_control, ..File::none() },
                 ));
             }
         }
@@ -77,6 +78,7 @@ impl File {
             kind: ArtifactKind::Dated,
             dated: false,
             once: false,
+            gzip: false,
             key: String::new(),
         }
     }
@@ -96,7 +98,8 @@ fn main_file(maker: &Maker<'_>, template: &PathTemplate, file: &FileDecl) -> Res
     } else {
         ArtifactKind::Dated
     };
-    Ok(File { kind, dated, once: file.once, cache_control: header(&file.cache_control, maker)?, ..File::none() })
+    let cache_control = header(&file.cache_control, maker)?;
+    Ok(File { kind, dated, once: file.once, gzip: file.gzip, cache_control, ..File::none() })
 }
 
 /// The Cache-Control header: fixed, or by whether the document is final.

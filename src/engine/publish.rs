@@ -13,6 +13,7 @@
 //! the content that a newer run had confirmed. It moves by `touch`, whose metageneration is part of every
 //! precondition: a writer who looked before it moved fails, looks again, and sees that it is superseded.
 
+use super::look_ahead::Known;
 use super::watermark::Watermark;
 use crate::ports::store::{Body, Condition, ObjectInfo, ObjectStore, PutOptions, StoreError, StoreErrorKind, Version};
 use jiff::Timestamp;
@@ -33,6 +34,8 @@ pub mod keys {
     pub const CONFIG: &str = "phase6-config";
     /// `true` where the watermark was overruled (`--force`).
     pub const FORCED: &str = "phase6-forced";
+    /// `true` where the content may lie compressed.
+    pub const GZIP: &str = "phase6-gzip";
 }
 
 /// A finished document and where it goes. It has passed its schema and guards.
@@ -50,6 +53,8 @@ pub struct Artifact {
     pub dated: bool,
     /// Written once and never replaced (a frozen copy).
     pub once: bool,
+    /// May lie compressed.
+    pub gzip: bool,
     /// The document's name in the export file.
     pub document: String,
     /// Version of the schema that it passed.
@@ -112,6 +117,9 @@ impl Intent {
             (keys::CONFIG.to_owned(), self.config_hash.clone()),
         ]);
         metadata.extend(artifact.schema.iter().map(|s| (keys::SCHEMA.to_owned(), s.clone())));
+        if artifact.gzip {
+            metadata.insert(keys::GZIP.to_owned(), "true".to_owned());
+        }
         if self.force {
             metadata.insert(keys::FORCED.to_owned(), "true".to_owned());
         }
@@ -259,6 +267,7 @@ pub fn decide(seen: Option<&ObjectInfo>, artifact: &Artifact, intent: &Intent) -
         return Ok(Step::Done(Outcome::Superseded { generation, by }));
     }
     let same_headers = seen.cache_control == artifact.cache_control
+        && seen.metadata.contains_key(keys::GZIP) == artifact.gzip
         && seen.content_type.as_ref().is_none_or(|t| *t == artifact.content_type);
     if same_content && same_headers {
         let unchanged = Step::Done(Outcome::Unchanged { generation });
@@ -279,9 +288,20 @@ pub async fn publish_object(
     intent: &Intent,
     retry: &Retry,
 ) -> Result<Outcome, PublishError> {
+    publish_seen(store, artifact, Known::Nothing, intent, retry).await
+}
+
+/// Publishes one artifact of which somebody may have looked already what is there.
+pub async fn publish_seen(
+    store: &dyn ObjectStore,
+    artifact: &Artifact,
+    mut known: Known,
+    intent: &Intent,
+    retry: &Retry,
+) -> Result<Outcome, PublishError> {
     let mut patience = Patience::new(retry, &artifact.path);
     loop {
-        let error = match attempt(store, artifact, intent).await {
+        let error = match attempt(store, artifact, std::mem::take(&mut known), intent).await {
             Err(PublishError::Store(error)) => error,
             decided => return decided,
         };
@@ -289,9 +309,17 @@ pub async fn publish_object(
     }
 }
 
-async fn attempt(store: &dyn ObjectStore, artifact: &Artifact, intent: &Intent) -> Result<Outcome, PublishError> {
+async fn attempt(
+    store: &dyn ObjectStore,
+    artifact: &Artifact,
+    known: Known,
+    intent: &Intent,
+) -> Result<Outcome, PublishError> {
     let path = &artifact.path;
-    let seen = store.stat(path).await?;
+    let seen = match known {
+        Known::Seen(seen) => seen.map(|info| *info),
+        Known::Nothing => store.stat(path).await?,
+    };
     match decide(seen.as_ref(), artifact, intent)? {
         Step::Done(outcome) => Ok(outcome),
         Step::Advance(version) => {
@@ -307,6 +335,7 @@ async fn attempt(store: &dyn ObjectStore, artifact: &Artifact, intent: &Intent) 
                 cache_control: artifact.cache_control.clone(),
                 metadata: intent.metadata(artifact),
                 sha256: Some(artifact.sha256.clone()),
+                gzip: artifact.gzip,
             };
             let written = store.put(path, &artifact.body, &options).await?;
             Ok(Outcome::Written { generation: written.generation })
@@ -383,6 +412,7 @@ mod tests {
             kind: ArtifactKind::Alias,
             dated: false,
             once: false,
+            gzip: false,
             document: "results".into(),
             schema: None,
             counts: BTreeMap::new(),

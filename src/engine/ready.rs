@@ -8,8 +8,7 @@ use super::export::{Engine, Failure};
 use super::inputs::{self, Asking, QueryError, Replaced};
 use crate::config::{Export, NodeValue, ReadyDecl};
 use crate::diagnostics::Diagnostic;
-use crate::model::report::FailureClass;
-use crate::model::report::Status;
+use crate::model::report::{FailureClass, JobReport, Status};
 use crate::model::{Column, Data, Facts, Field, Statement, Type};
 use crate::ports::warehouse::WarehouseError;
 use crate::shape::compile::compile_row_condition;
@@ -24,8 +23,12 @@ use tokio::runtime::Handle;
 /// The name that the number of rows goes by.
 const ROWS: &str = "rows";
 
-/// The rows of the queries that were asked, by their place in the export; the shapes use the same rows.
-pub type Asked = BTreeMap<usize, Table>;
+/// The rows of the queries that were asked, by their place in the export, and their jobs; the shapes use the same rows.
+#[derive(Default)]
+pub struct Asked {
+    pub tables: BTreeMap<usize, Table>,
+    pub jobs: BTreeMap<String, JobReport>,
+}
 
 /// Asks the queries of all conditions, side by side, and decides. `Err` with [`Status::NotReady`] says that it is too early.
 pub fn check(
@@ -36,12 +39,12 @@ pub fn check(
     handle: &Handle,
 ) -> Result<(Asked, Vec<Replaced>), Failure> {
     if export.ready.is_empty() {
-        return Ok((Asked::new(), Vec::new()));
+        return Ok((Asked::default(), Vec::new()));
     }
     let asking = Asking { warehouse: engine.warehouse.as_ref(), handle, cancel: &engine.cancel };
     let (asked, replaced) = ask(&asking, export, statements).map_err(|e| engine.query_failure(e))?;
     for condition in &export.ready {
-        let table = condition.query.as_ref().and_then(|q| place(export, &q.value)).and_then(|i| asked.get(&i));
+        let table = condition.query.as_ref().and_then(|q| place(export, &q.value)).and_then(|i| asked.tables.get(&i));
         if !holds(engine, export, facts, condition, table)? {
             return Err(Failure {
                 status: Status::NotReady,
@@ -69,10 +72,11 @@ fn ask(asking: &Asking<'_>, export: &Export, statements: &[Statement]) -> Result
     let places: Vec<usize> = (0..export.queries.len()).filter(|i| is_asked(export, *i)).collect();
     let queries: Vec<_> = places.iter().map(|i| (&export.queries[*i], &statements[*i])).collect();
     let (started, replaced) = inputs::start(asking, &queries)?;
-    let mut asked = Asked::new();
+    let mut asked = Asked::default();
     for (place, started) in places.into_iter().zip(started) {
         let failed = |error: WarehouseError| QueryError { query: export.queries[place].name.value.clone(), error };
-        asked.insert(place, started.collect().map_err(failed)?);
+        asked.jobs.extend(started.job().map(|job| (export.queries[place].name.value.clone(), job)));
+        asked.tables.insert(place, started.collect().map_err(failed)?);
     }
     Ok((asked, replaced))
 }

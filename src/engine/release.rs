@@ -5,7 +5,8 @@
 //! each object whole, and the content that the previous release names stays readable by its generations.
 
 use super::fan_out::fan_out;
-use super::publish::{Artifact, ArtifactKind, Intent, Outcome, Patience, PublishError, Retry, publish_object};
+use super::look_ahead::Seen;
+use super::publish::{Artifact, ArtifactKind, Intent, Outcome, Patience, PublishError, Retry, publish_seen};
 use super::vanished::{self, Vanished};
 use crate::ports::store::ObjectStore;
 use crate::state::releases::{Committed, Release, ReleasedObject, ReleasedOutcome, Rollback};
@@ -27,17 +28,11 @@ pub struct ReleaseInfo {
 }
 
 /// How to go about it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct PublishOptions {
-    /// Objects at once.
-    pub parallel: usize,
+    /// Objects at once; as many as the store likes if absent.
+    pub parallel: Option<usize>,
     pub retry: Retry,
-}
-
-impl Default for PublishOptions {
-    fn default() -> Self {
-        Self { parallel: 8, retry: Retry::default() }
-    }
 }
 
 /// What was published.
@@ -119,7 +114,7 @@ pub async fn publish_release(
     if let Err(error) = flush(store.as_ref(), &options.retry).await {
         return Err(ReleaseError::Object { error, done: outcomes });
     }
-    let deleted = match vanished::delete_all(store.as_ref(), &info.vanished.gone, intent, &options.retry).await {
+    let deleted = match vanished::delete_all(store, &info.vanished.gone, intent, &options.retry).await {
         Ok(deleted) => deleted,
         Err(error) => return Err(ReleaseError::Object { error, done: outcomes }),
     };
@@ -149,13 +144,16 @@ async fn publish_step(
     outcomes: &mut Vec<Option<Outcome>>,
 ) -> Result<(), ReleaseError> {
     let chosen: Arc<[usize]> = (0..artifacts.len()).filter(|i| kinds.contains(&artifacts[*i].kind)).collect();
-    let shared = Arc::new((store.clone(), intent.clone(), options.retry.clone()));
+    let seen = Seen::look(store.as_ref(), chosen.iter().map(|index| &artifacts[*index])).await;
+    let shared = Arc::new((store.clone(), intent.clone(), options.retry.clone(), seen));
+    let parallel = options.parallel.unwrap_or_else(|| store.traffic().at_once);
     let (all, indexes) = (artifacts.clone(), chosen.clone());
-    let results = fan_out(chosen.len(), options.parallel, move |n| {
+    let results = fan_out(chosen.len(), parallel, move |n| {
         let (shared, all, index) = (shared.clone(), all.clone(), indexes[n]);
         async move {
-            let (store, intent, retry) = &*shared;
-            publish_object(store.as_ref(), &all[index], intent, retry).await
+            let (store, intent, retry, seen) = &*shared;
+            let known = seen.of(&all[index].path);
+            publish_seen(store.as_ref(), &all[index], known, intent, retry).await
         }
     })
     .await;
@@ -224,6 +222,7 @@ mod tests {
             kind,
             dated: kind == ArtifactKind::Dated,
             once: false,
+            gzip: false,
             document: "e".into(),
             schema: None,
             counts: BTreeMap::from([("games[]".to_owned(), 8)]),

@@ -15,7 +15,7 @@
 //! against the broken one.
 
 use super::history::{Releases, shows_undated};
-use super::publish::{Artifact, ArtifactKind, Intent, watermark_of};
+use super::publish::{Artifact, ArtifactKind, Intent, keys, watermark_of};
 use super::release::{PublishOptions, Published, ReleaseError, ReleaseInfo, publish_release};
 use crate::ports::store::{Body, ObjectInfo, ObjectStore, StoreError, StoreErrorKind};
 use crate::state::releases::{Release, ReleasedObject, Rollback};
@@ -294,6 +294,7 @@ async fn artifact(store: &dyn ObjectStore, object: &ReleasedObject) -> Result<Ar
         kind: ArtifactKind::of_name(&object.kind),
         dated: object.is_dated(),
         once: false,
+        gzip: kept.info.metadata.contains_key(keys::GZIP),
         document: object.document.clone(),
         schema: object.schema.clone(),
         counts: object.counts.clone(),
@@ -329,6 +330,7 @@ mod tests {
                 kind,
                 dated,
                 once: false,
+                gzip: false,
                 document: "e".into(),
                 schema: None,
                 counts: [("picks[]".to_owned(), text.len() as u64)].into(),

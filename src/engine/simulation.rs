@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-const EXPORT: &str = "e";
+pub(super) const EXPORT: &str = "e";
 const LATEST: &str = "e/latest.json";
 
 /// The protocol, and the ways to get it wrong that were seen in the system before.
@@ -46,6 +46,8 @@ type Log = Arc<Mutex<Vec<(String, Watermark)>>>;
 struct Recording {
     inner: MemoryStore,
     log: Log,
+    /// Whether folders are listed instead of asking for each object, as with a bucket.
+    list_from: Option<usize>,
 }
 
 impl Recording {
@@ -60,6 +62,9 @@ impl Recording {
 impl ObjectStore for Recording {
     fn describe(&self) -> String {
         self.inner.describe()
+    }
+    fn traffic(&self) -> store::Traffic {
+        store::Traffic { list_from: self.list_from, ..store::Traffic::default() }
     }
     async fn stat(&self, path: &str) -> Result<Option<ObjectInfo>, StoreError> {
         self.inner.stat(path).await
@@ -99,14 +104,14 @@ impl ObjectStore for Recording {
 
 /// One run: what it publishes, and what it is called.
 #[derive(Clone)]
-struct Run {
-    intent: Intent,
-    info: ReleaseInfo,
-    artifacts: Vec<Artifact>,
+pub(super) struct Run {
+    pub intent: Intent,
+    pub info: ReleaseInfo,
+    pub artifacts: Vec<Artifact>,
 }
 
 /// A run in the world of one schedule. Contents have few values, so that runs of different days often agree.
-fn make_run(random: &Random, cause: u64, delivery: u64) -> Run {
+pub(super) fn make_run(random: &Random, cause: u64, delivery: u64) -> Run {
     let (day, hour) = (10 + cause * 7 % 3, random.below(6));
     let intent = Intent {
         run_id: format!("run-{cause}-{delivery}"),
@@ -128,6 +133,7 @@ fn make_run(random: &Random, cause: u64, delivery: u64) -> Run {
             kind,
             dated,
             once: false,
+            gzip: false,
             document: EXPORT.into(),
             schema: None,
             counts: BTreeMap::new(),
@@ -150,7 +156,7 @@ fn retry() -> Retry {
 /// One publisher's life. Errors are part of it.
 async fn publish(protocol: Protocol, public: Arc<dyn ObjectStore>, state: State, run: Run, log: Log) {
     if protocol == Protocol::Ours {
-        let options = PublishOptions { parallel: 3, retry: retry() };
+        let options = PublishOptions { parallel: Some(3), retry: retry() };
         let _ = publish_release(&public, &state, run.artifacts, &run.intent, &run.info, &options).await;
     } else {
         let _ = publish_wrongly(protocol, public.as_ref(), &state, run, &log).await;
@@ -277,7 +283,11 @@ impl World {
             delay: 300 + one(&random, 600),
             crash: one(&random, 40),
         };
-        let public = Arc::new(Recording { inner: MemoryStore::new(), log: log.clone() });
+        let public = Arc::new(Recording {
+            inner: MemoryStore::new(),
+            log: log.clone(),
+            list_from: (seed % 2 == 0).then_some(2),
+        });
         Self { random, protocol, public, state_store: Arc::default(), log, faults, crashes: 0 }
     }
 
@@ -368,7 +378,7 @@ impl World {
     }
 }
 
-fn passes(path: &str, bytes: &[u8]) -> Result<(), String> {
+pub(super) fn passes(path: &str, bytes: &[u8]) -> Result<(), String> {
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     if value["path"] == path { Ok(()) } else { Err(format!("{value} belongs elsewhere")) }
 }

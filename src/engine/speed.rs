@@ -22,6 +22,7 @@ fn artifact(path: String, body: Body, sha256: String, size: u64) -> Artifact {
         kind: ArtifactKind::Entity,
         dated: false,
         once: false,
+        gzip: false,
         document: "e".into(),
         schema: Some("1".into()),
         counts: BTreeMap::from([("games[]".to_owned(), 7)]),

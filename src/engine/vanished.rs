@@ -4,6 +4,7 @@
 //! run wrote it. Nothing is deleted when a part of the fan-out failed, or when it made no document at all: then what is
 //! missing is no sign that it is gone. The store keeps the content, so that a rollback brings it back.
 
+use super::fan_out::fan_out;
 use super::publish::{Artifact, ArtifactKind, Intent, Patience, PublishError, Retry, watermark_of};
 use super::watermark::Watermark;
 use crate::config::DocumentDecl;
@@ -11,6 +12,7 @@ use crate::ports::store::{Condition, ObjectStore, StoreErrorKind};
 use crate::state::releases::{ReleasedObject, ReleasedOutcome};
 use crate::state::{State, StateError};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What a fan-out had before and has not now.
 #[derive(Debug, Clone, Default)]
@@ -48,17 +50,23 @@ pub async fn find(
 
 /// Deletes them; gives what became of each.
 pub async fn delete_all(
-    store: &dyn ObjectStore,
+    store: &Arc<dyn ObjectStore>,
     vanished: &[ReleasedObject],
     intent: &Intent,
     retry: &Retry,
 ) -> Result<Vec<ReleasedObject>, PublishError> {
-    let mut done = Vec::with_capacity(vanished.len());
-    for object in vanished {
-        let outcome = delete(store, object, intent, retry).await?;
-        done.push(ReleasedObject { outcome, ..object.clone() });
-    }
-    Ok(done)
+    let parallel = store.traffic().at_once;
+    let shared = Arc::new((store.clone(), vanished.to_vec(), intent.clone(), retry.clone()));
+    let work = move |n: usize| {
+        let shared = shared.clone();
+        async move {
+            let (store, objects, intent, retry) = &*shared;
+            let outcome = delete(store.as_ref(), &objects[n], intent, retry).await?;
+            Ok(ReleasedObject { outcome, ..objects[n].clone() })
+        }
+    };
+    // Nothing is left out without a failure.
+    fan_out(vanished.len(), parallel, work).await.into_iter().flatten().collect()
 }
 
 async fn delete(
@@ -102,7 +110,6 @@ mod tests {
     use crate::adapters::memory::MemoryStore;
     use crate::engine::publish::keys;
     use crate::ports::store::{Body, PutOptions};
-    use std::sync::Arc;
     use std::time::Duration;
 
     fn intent(date: &str) -> Intent {
@@ -144,7 +151,7 @@ mod tests {
         put(&inner, "foreign.json", None).await;
         let objects: Vec<_> = ["older.json", "newer.json", "foreign.json", "gone.json"].map(object).into();
         let faults = Faults { error_before: 300, error_after: 300, ..Faults::default() };
-        let store = Faulty::new(inner.clone(), faults, 5);
+        let store: Arc<dyn ObjectStore> = Arc::new(Faulty::new(inner.clone(), faults, 5));
         let retry = Retry { attempts: 100, base: Duration::ZERO, ..Retry::default() };
         let done = delete_all(&store, &objects, &intent("2025-12-12"), &retry).await.unwrap();
         use ReleasedOutcome::{Deleted, Kept, Superseded};

@@ -16,5 +16,5 @@ pub mod types;
 
 pub use facts::Facts;
 pub use rows::{Batch, Column, Data, StrColumn};
-pub use statement::{Param, Statement, Value};
+pub use statement::{Param, Purpose, Statement, Value};
 pub use types::{Field, Type};

@@ -87,6 +87,9 @@ pub struct ExportReport {
     pub findings: Vec<FindingReport>,
     /// Rows by query.
     pub rows: BTreeMap<String, u64>,
+    /// The warehouse's jobs by query, where it keeps records of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<String, JobReport>,
     /// Bytes of all documents made.
     pub bytes: u64,
     pub objects: ObjectCounts,
@@ -96,6 +99,24 @@ pub struct ExportReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
     pub times: Times,
+}
+
+/// What a job of the warehouse came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobReport {
+    pub job_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// These are absent where the warehouse did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_processed: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_billed: Option<u64>,
+    /// Milliseconds of slots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_hit: Option<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! A bound SQL statement: text with named parameters, and their typed values.
 
 use super::types::Type;
+use std::time::Duration;
 
 /// One statement, ready for a warehouse: GoogleSQL text whose `@name` parameters are all in `params`.
 #[derive(Debug, Clone, PartialEq)]
@@ -9,6 +10,27 @@ pub struct Statement {
     pub name: String,
     pub sql: String,
     pub params: Vec<Param>,
+    pub purpose: Purpose,
+}
+
+impl Statement {
+    /// A statement that runs for nobody in particular.
+    pub fn new(name: impl Into<String>, sql: impl Into<String>, params: Vec<Param>) -> Self {
+        Self { name: name.into(), sql: sql.into(), params, purpose: Purpose::default() }
+    }
+}
+
+/// What a statement runs for: told to a warehouse that bills its jobs and keeps records of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Purpose {
+    /// The export, empty for a statement of the command line.
+    pub export: String,
+    /// The run, empty outside of runs.
+    pub run_id: String,
+    /// What it may be billed at the most, in bytes, where the project says less than the warehouse's own limit.
+    pub max_bytes_billed: Option<u64>,
+    /// When the warehouse shall stop it by itself, should we no longer be there to do so.
+    pub time_limit: Option<Duration>,
 }
 
 /// A named, typed parameter.

@@ -3,6 +3,7 @@
 pub mod bus;
 pub mod cancel;
 pub mod clock;
+pub mod cloud;
 pub mod notifier;
 pub mod store;
 pub mod warehouse;

@@ -34,6 +34,11 @@ pub trait ObjectStore: Send + Sync {
         Ok(std::env::temp_dir())
     }
 
+    /// How the store is best asked for much.
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
+
     /// The live object's description; `None` when there is none. An object that somebody removed without the store is
     /// absent; one that was changed without the store has another generation and no metadata.
     async fn stat(&self, path: &str) -> Result<Option<ObjectInfo>, StoreError>;
@@ -72,6 +77,21 @@ pub trait ObjectStore: Send + Sync {
     /// When this returns, every write that succeeded before survives a power cut.
     async fn flush(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+/// How a store is best asked for much: advice, which changes nothing but the speed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic {
+    /// Calls at once.
+    pub at_once: usize,
+    /// From this many objects of one folder on, one `list` costs less than a `stat` of each; `None` where it never does.
+    pub list_from: Option<usize>,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self { at_once: 8, list_from: None }
     }
 }
 
@@ -126,6 +146,9 @@ pub struct PutOptions {
     pub metadata: BTreeMap<String, String>,
     /// Hex SHA-256 of the body where the caller knows it; the store computes it otherwise.
     pub sha256: Option<String>,
+    /// Whether the content may lie compressed, where the store can say so to whoever reads it. Size, hash and `get` always
+    /// speak of the plain content.
+    pub gzip: bool,
 }
 
 /// What a store knows of an object.

@@ -16,6 +16,7 @@ pub mod http;
 pub mod invariants;
 pub mod monitor;
 pub mod orchestrator;
+pub mod outside_ticks;
 pub mod page_facts;
 pub mod plan;
 pub mod previous_slot;

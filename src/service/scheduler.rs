@@ -29,6 +29,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(20);
 /// The sleep after trouble with bus or state store.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(5);
 
+/// When an outside clock's tick looks again at a slot that another copy is at.
+const HELD_PAUSE: Duration = Duration::from_secs(2);
+
 /// A slot that is settled within this time came on time, for jobs that never catch up.
 const ON_TIME: SignedDuration = SignedDuration::from_secs(90);
 
@@ -119,8 +122,8 @@ pub fn cause_id(job: &str, slot: Timestamp) -> String {
     format!("tick/{job}/{slot}")
 }
 
-/// What the job asks for at a slot: the seed's body, and the slot in the attributes.
-pub fn tick(job: &Job, slot: Timestamp) -> NewMessage {
+/// The seed's body of a job's message.
+fn body(job: &Job) -> Vec<u8> {
     let body = TriggerMessage {
         export_types: (!job.players).then(|| job.export_types.iter().map(|e| e.value.clone()).collect()),
         target_date: job.target_date.as_ref().map(|d| d.value.clone()),
@@ -129,12 +132,28 @@ pub fn tick(job: &Job, slot: Timestamp) -> NewMessage {
         update_latest: job.update_latest,
         ..TriggerMessage::default()
     };
+    body.body()
+}
+
+/// What the job asks for at a slot: the seed's body, and the slot in the attributes.
+pub fn tick(job: &Job, slot: Timestamp) -> NewMessage {
     let set = [
         (attributes::CAUSE_ID, cause_id(&job.name.value, slot)),
         (attributes::CAUSE_KIND, "schedule".to_owned()),
         (attributes::CAUSE_TIME, slot.to_string()),
     ];
-    NewMessage { body: body.body(), attributes: set.map(|(name, value)| (name.to_owned(), value)).into() }
+    NewMessage { body: body(job), attributes: set.map(|(name, value)| (name.to_owned(), value)).into() }
+}
+
+/// What an outside clock publishes for the job, at each slot the same: the seed's body, and the job's name from which the worker
+/// finds the slot (`outside_ticks`).
+pub fn outside_tick(job: &Job) -> NewMessage {
+    NewMessage { body: body(job), attributes: [(attributes::JOB.to_owned(), job.name.value.clone())].into() }
+}
+
+/// The schedule as its record names it: a changed one begins anew.
+fn schedule_name(job: &Job) -> String {
+    format!("{} {}", job.schedule.value.text(), job.timezone)
 }
 
 /// The job's schedule in its zone.
@@ -191,7 +210,7 @@ impl Scheduler {
     async fn job(&mut self, setup: &Setup, job: &Job) -> Result<Duration, Trouble> {
         let name = &job.name.value;
         let slots = slots(job).map_err(Trouble)?;
-        let schedule = format!("{} {}", job.schedule.value.text(), job.timezone);
+        let schedule = schedule_name(job);
         let now = self.service.clock.now();
         let record = self.service.state.schedule(name, &schedule, now).await?;
         let since = record.since.get(&schedule).copied().unwrap_or(now);
@@ -214,6 +233,23 @@ impl Scheduler {
         let next = now.checked_sub(delay(job)).ok().and_then(|at| slots.next(at));
         let wait = next.map_or(SignedDuration::MAX, |slot| now.duration_until(slot) + delay(job));
         Ok(Duration::try_from(wait).unwrap_or_default().max(Duration::from_millis(1)))
+    }
+
+    /// Settles what is due of the job because an outside clock says that `slot` is. `None` says that the slot is settled, else how
+    /// long it is until it is worth another look.
+    pub async fn tick(&mut self, job: &Job, slot: Timestamp) -> Result<Option<Duration>, Trouble> {
+        let setup = self.service.live.now();
+        let (name, now) = (&job.name.value, self.service.clock.now());
+        // The tick shows that the job was there before its slot, also where no scheduler of ours ever looked at it.
+        let before = slot.checked_sub(SignedDuration::from_millis(1)).unwrap_or(slot).min(now);
+        let schedule = schedule_name(job);
+        self.service.state.schedule(name, &schedule, before).await?;
+        self.job(&setup, job).await?;
+        let record = self.service.state.schedule_record(name).await?;
+        let is_settled =
+            record.is_none_or(|r| slot <= r.settled_until || r.since.get(&schedule).is_some_and(|s| slot <= *s));
+        let wait = now.duration_until(slot + delay(job));
+        Ok((!is_settled).then(|| Duration::try_from(wait).unwrap_or_default().max(HELD_PAUSE)))
     }
 
     /// Moves the watermark, and now and then removes old slots behind it.

@@ -32,7 +32,9 @@ impl Server {
         let permits = Arc::new(Semaphore::new(service.live.now().settings.exports));
         let mut server = Server { service, permits, shutdown, loops: JoinSet::new(), running: BTreeSet::new() };
         server.follow().await?;
-        server.loops.spawn(scheduler::run(server.service.clone(), server.shutdown.clone()));
+        if server.service.live.now().settings.own_clock {
+            server.loops.spawn(scheduler::run(server.service.clone(), server.shutdown.clone()));
+        }
         Ok(server)
     }
 

@@ -33,6 +33,8 @@ pub struct Settings {
     pub give_up_after: Duration,
     /// The pause before a not-ready export is asked again, where it does not say.
     pub retry_every: Duration,
+    /// Whether a scheduler of our own runs; without it the jobs' slots are settled when an outside clock's ticks come.
+    pub own_clock: bool,
     /// The first pause after a transient error; doubled with each attempt, at most five minutes.
     pub backoff: Duration,
 }
@@ -48,6 +50,7 @@ impl Default for Settings {
             max_attempts: 5,
             give_up_after: Duration::from_secs(2 * 3600),
             retry_every: Duration::from_secs(5 * 60),
+            own_clock: true,
             backoff: Duration::from_secs(1),
         }
     }

@@ -4,7 +4,7 @@
 use super::consumer::{Answer, Handler};
 use super::retry::{Step, next_step};
 use super::settings::{COMPLETE_TOPIC, WORKER};
-use super::{Service, Setup, Trouble, plan, undertaker};
+use super::{Service, Setup, Trouble, outside_ticks, plan, undertaker};
 use crate::engine::export::empty_report;
 use crate::engine::request::status as run_status;
 use crate::model::completion::{CompletedExport, CompletionCause, CompletionMessage, RunOutcome};
@@ -54,6 +54,11 @@ impl Worker {
     async fn work(&self, delivery: &Delivery, cancel: &Cancel) -> Result<Answer, Trouble> {
         let setup = self.service.live.now();
         let message = &delivery.message;
+        match outside_ticks::job(&setup.project, message) {
+            Ok(None) => {}
+            Ok(Some(job)) => return outside_ticks::settle(&self.service, job, message).await,
+            Err(reason) => return self.refuse(delivery, &reason).await,
+        }
         let asked = TriggerMessage::read(&message.body)
             .and_then(|body| plan::request(&setup.project, &setup.rule, &body, message).map(|request| (body, request)));
         let (body, request) = match asked {

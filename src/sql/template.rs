@@ -47,17 +47,16 @@ pub fn render_in(
     sources: Option<&Sources>,
 ) -> Result<Rendered, Vec<Diagnostic>> {
     if !query.sql.contains(['{', '@', env::OPEN, env::CLOSE]) {
-        let statement = Statement { name: name.to_owned(), sql: query.sql.clone(), params: Vec::new() };
+        let statement = Statement::new(name, query.sql.clone(), Vec::new());
         return Ok(Rendered { statement, map: Origins::plain(query.sql.len()) });
     }
     let outcome = env::run(query, facts, root)
         .map_err(|problem| vec![problem])
         .and_then(|run| scan::bind(&run, facts).map(|(sql, params, shifts)| (run, sql, params, shifts)));
     match outcome {
-        Ok((run, sql, params, shifts)) => Ok(Rendered {
-            statement: Statement { name: name.to_owned(), sql, params },
-            map: Origins::new(&run, shifts),
-        }),
+        Ok((run, sql, params, shifts)) => {
+            Ok(Rendered { statement: Statement::new(name, sql, params), map: Origins::new(&run, shifts) })
+        }
         Err(problems) => Err(problems.into_iter().map(|p| p.diagnostic(query, sources)).collect()),
     }
 }

@@ -90,7 +90,7 @@ impl State {
     /// Remembers a run's end. Called by `record_run`.
     pub(super) async fn note_end(&self, run: &RunRecord) -> Result<(), StateError> {
         let Some(ended) = Ended::of(run) else { return Ok(()) };
-        self.update(&path(&run.export), |there: Option<LastRuns>| {
+        self.update_together(&path(&run.export), move |there: Option<LastRuns>| {
             let before = there.unwrap_or_default();
             let after = before.clone().with(&ended);
             (after != before).then_some(after)

@@ -33,19 +33,25 @@ pub mod retention;
 pub mod runs;
 pub mod schedules;
 pub mod service_retention;
+mod together;
 
 use crate::ports::store::{Body, Condition, ObjectStore, PutOptions, StoreError, StoreErrorKind, Version};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The format of every record here; a newer one is refused rather than guessed at.
 const FORMAT: u32 = 1;
 
-/// Times that a transient failure, or another writer in between, is met before giving up.
+/// Times that a transient failure is met before giving up.
 const ATTEMPTS: u32 = 12;
+
+/// Other writers of one record that may come in between: with a write a second of a name, as in a bucket, and several copies of
+/// the service, somebody has to wait for many of them.
+const CONTENTION: u32 = 60;
 
 /// The state store's records.
 #[derive(Clone)]
@@ -53,6 +59,7 @@ pub struct State {
     store: Arc<dyn ObjectStore>,
     /// The first pause between attempts; each is twice the one before. Zero in simulations, which have no timer.
     pause: Duration,
+    lines: Arc<together::Lines>,
 }
 
 /// Why a record could not be read or written.
@@ -104,7 +111,7 @@ struct Envelope<T> {
 
 impl State {
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, pause: Duration::from_millis(20) }
+        Self { store, pause: Duration::from_millis(20), lines: Arc::default() }
     }
 
     /// Without pauses between attempts, for simulations.
@@ -213,24 +220,31 @@ impl State {
 /// Counts failed attempts and pauses between them.
 struct Attempts {
     left: u32,
+    contention_left: u32,
     pause: Duration,
 }
 
 impl Attempts {
     fn new(pause: Duration) -> Self {
-        Self { left: ATTEMPTS, pause }
+        Self { left: ATTEMPTS, contention_left: CONTENTION, pause }
     }
 
     async fn spend(&mut self, error: StoreError) -> Result<(), StateError> {
-        let again = matches!(error.kind, StoreErrorKind::Transient | StoreErrorKind::PreconditionFailed);
-        self.left -= 1;
-        if !again || self.left == 0 {
+        let left = match error.kind {
+            StoreErrorKind::Transient => &mut self.left,
+            StoreErrorKind::PreconditionFailed => &mut self.contention_left,
+            _ => return Err(error.into()),
+        };
+        *left -= 1;
+        if *left == 0 {
             return Err(error.into());
         }
         if self.pause.is_zero() {
             tokio::task::yield_now().await;
         } else {
-            tokio::time::sleep(self.pause).await;
+            // Between half of it and all of it, so that those who met do not meet again.
+            let random = u32::try_from(RandomState::new().build_hasher().finish() % 512).unwrap_or(0);
+            tokio::time::sleep(self.pause / 2 + self.pause / 1024 * random).await;
             self.pause = (self.pause * 2).min(Duration::from_secs(2));
         }
         Ok(())

@@ -109,7 +109,7 @@ pub struct ReleaseHead {
     pub rollback: Option<Rollback>,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct ReleaseIndex {
     /// In the order of their commits, newest first.
     heads: Vec<ReleaseHead>,
@@ -146,7 +146,7 @@ impl State {
     async fn index(&self, release: &Release, record: String) -> Result<(), StateError> {
         let (run_id, target_date, as_of) = (release.run_id.clone(), release.target_date, release.as_of);
         let head = ReleaseHead { run_id, record, target_date, as_of, rollback: release.rollback.clone() };
-        self.update(&index_path(&release.export), |index: Option<ReleaseIndex>| {
+        self.update_together(&index_path(&release.export), move |index: Option<ReleaseIndex>| {
             let mut index = index.unwrap_or_default();
             if index.heads.contains(&head) {
                 return None;

@@ -23,6 +23,7 @@ fn report(export: &str, status: Status) -> ExportReport {
         give_up_after_ms: None,
         findings: Vec::new(),
         rows: BTreeMap::new(),
+        jobs: BTreeMap::new(),
         bytes: 4_000,
         objects: crate::model::report::ObjectCounts { written: 2, unchanged: 1, superseded: 0, deleted: 0 },
         paths: Vec::new(),

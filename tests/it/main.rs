@@ -7,6 +7,10 @@ mod bus;
 mod cases;
 mod corpus;
 mod crashes;
+mod deploy;
+#[cfg(feature = "gcp")]
+mod deploy_live;
+mod examples;
 mod exit_codes;
 mod harness;
 mod incidents;

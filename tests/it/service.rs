@@ -4,6 +4,8 @@ mod desk;
 mod door;
 mod failures;
 mod gates;
+mod health;
 mod life;
 mod refusals;
 mod scenarios;
+mod secrets;

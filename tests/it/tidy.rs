@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("state", &["model", "ports"]),
     ("engine", &["model", "diagnostics", "config", "sql", "shape", "document", "ports", "state"]),
     ("service", &["model", "diagnostics", "config", "shape", "document", "ports", "state", "engine", "telemetry"]),
+    ("deploy", &["model", "config", "ports", "service"]),
     ("telemetry", &["model"]),
     ("adapters", &["model", "config", "sql", "ports"]),
     (
@@ -30,6 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "state",
             "engine",
             "service",
+            "deploy",
             "telemetry",
             "adapters",
         ],

@@ -193,7 +193,7 @@ mod tests {
         ];
         let table = Table { name: "d.t".into(), fields, partition_by: None, span: None };
         let db = DuckDb::new(Some(dir.path().to_owned()), BTreeMap::from([("d.t".to_owned(), table)]));
-        let statement = Statement { name: "t".into(), sql: sql.into(), params: Vec::new() };
+        let statement = Statement::new("t", sql, Vec::new());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let result = runtime
             .block_on(db.query(&statement, &Cancel::default()))

@@ -3,66 +3,17 @@
 //! Credentials are Application Default Credentials (workload identity on Cloud Run and GKE, `gcloud auth application-default
 //! login` on a laptop); no key ever stands in the project. A service that an emulator stands in for is asked without any.
 
+pub mod bigquery;
 pub mod pubsub;
+pub mod rest;
+pub mod storage;
+
+pub use crate::ports::cloud::Api;
 
 use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
-
-/// A service of Google Cloud that phase6 calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Api {
-    BigQuery,
-    Storage,
-    PubSub,
-    Monitoring,
-    Scheduler,
-    Run,
-    Iam,
-    ResourceManager,
-}
-
-impl Api {
-    /// Where the service answers for everybody.
-    pub const fn public_endpoint(self) -> &'static str {
-        match self {
-            Self::BigQuery => "https://bigquery.googleapis.com",
-            Self::Storage => "https://storage.googleapis.com",
-            Self::PubSub => "https://pubsub.googleapis.com",
-            Self::Monitoring => "https://monitoring.googleapis.com",
-            Self::Scheduler => "https://cloudscheduler.googleapis.com",
-            Self::Run => "https://run.googleapis.com",
-            Self::Iam => "https://iam.googleapis.com",
-            Self::ResourceManager => "https://cloudresourcemanager.googleapis.com",
-        }
-    }
-
-    /// The variable that names an emulator; those of the first three are the ones that Google's own tools read.
-    pub const fn emulator_variable(self) -> &'static str {
-        match self {
-            Self::BigQuery => "BIGQUERY_EMULATOR_HOST",
-            Self::Storage => "STORAGE_EMULATOR_HOST",
-            Self::PubSub => "PUBSUB_EMULATOR_HOST",
-            Self::Monitoring => "MONITORING_EMULATOR_HOST",
-            Self::Scheduler => "CLOUD_SCHEDULER_EMULATOR_HOST",
-            Self::Run => "CLOUD_RUN_EMULATOR_HOST",
-            Self::Iam => "IAM_EMULATOR_HOST",
-            Self::ResourceManager => "RESOURCE_MANAGER_EMULATOR_HOST",
-        }
-    }
-
-    const ALL: [Self; 8] = [
-        Self::BigQuery,
-        Self::Storage,
-        Self::PubSub,
-        Self::Monitoring,
-        Self::Scheduler,
-        Self::Run,
-        Self::Iam,
-        Self::ResourceManager,
-    ];
-}
 
 /// Credentials, endpoints and the HTTP client of one process.
 pub struct Google {
@@ -155,5 +106,18 @@ mod tests {
         assert_eq!(google.endpoint(Api::Storage), "http://localhost:4443");
         assert_eq!(google.endpoint(Api::PubSub), "https://pubsub.googleapis.com");
         assert!(google.authorization(Api::Storage).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn no_emulator_is_told_who_we_are_and_nobody_else_is_called_without_tls() {
+        let google = Google::new(&|_| Some("https://localhost:1/".to_owned())).unwrap();
+        let real = Google::new(&|_| None).unwrap();
+        for api in Api::ALL {
+            assert!(google.is_emulated(api) && google.authorization(api).await.unwrap().is_empty(), "{api:?}");
+            assert!(real.endpoint(api).starts_with("https://") && real.endpoint(api).ends_with(".googleapis.com"));
+        }
+        // An empty variable names nobody.
+        let empty = Google::new(&|_| Some(String::new())).unwrap();
+        assert!(Api::ALL.into_iter().all(|api| !empty.is_emulated(api)));
     }
 }

@@ -81,6 +81,7 @@ impl Stage {
             kind,
             dated,
             once: false,
+            gzip: false,
             document: "e".into(),
             schema: None,
             counts: BTreeMap::new(),

@@ -439,6 +439,16 @@ async fn simulate(seed: u64) -> Vec<String> {
                 *copy = Some((store, tokio::spawn(run(service, shutdown.clone()))));
             }
         }
+        // An outside clock ticks as well: late, again, and at copies that die over it.
+        if random.chance(200) {
+            let job = &world.project.jobs[random.below(3) as usize];
+            let published = world.clock.now() - SignedDuration::from_secs(random.below(900) as i64);
+            let store = Arc::new(Faulty::new(world.store.clone(), faults, random.next()));
+            let bus = LossyBus { inner: world.bus.clone(), random: Random::new(random.next()), lost: 100 };
+            let service = world.copy(&format!("outside-{round}"), store, Arc::new(bus));
+            let message = outside(&published.to_string());
+            let _ = crate::service::outside_ticks::settle(&service, job, &message).await;
+        }
         if random.chance(15) {
             world.clock.step(SignedDuration::from_secs(random.below(4 * 3600) as i64 - 2 * 3600));
         }
@@ -505,4 +515,113 @@ fn the_invariant_catches_what_it_is_for() {
     assert_eq!(wrong(&[record(slots[0], SlotState::Publishing), sound[1].clone()], &[slots[0], slots[1]]), 1, "left");
     let other = at("2025-12-12T10:30:00Z");
     assert_eq!(wrong(&[sound[0].clone(), sound[1].clone(), record(other, SlotState::Run)], &[slots[1]]), 1, "no slot");
+}
+
+/// A message of an outside clock for the job `a`.
+fn outside(published_at: &str) -> crate::ports::bus::Message {
+    let job = job("schedule: '0 10 * * *', target_date: today");
+    let NewMessage { body, attributes } = outside_tick(&job);
+    crate::ports::bus::Message {
+        id: "1".into(),
+        topic: "trigger".into(),
+        published_at: at(published_at),
+        attributes,
+        body,
+    }
+}
+
+#[test]
+fn an_outside_tick_is_the_seeds_message_and_names_its_job() {
+    let message = outside("2025-12-12T10:00:01Z");
+    assert_eq!(
+        String::from_utf8(message.body.clone()).unwrap(),
+        r#"{"export_types":["scores"],"target_date":"today"}"#
+    );
+    assert_eq!(message.attributes, [("phase6-job".to_owned(), "a".to_owned())].into());
+    let project = project(&["name: a, schedule: '0 10 * * *', export_types: [scores], target_date: today"]);
+    let found = |m: &crate::ports::bus::Message| {
+        crate::service::outside_ticks::job(&project, m).map(|j| j.map(|j| j.name.value.clone()))
+    };
+    assert_eq!(found(&message), Ok(Some("a".into())));
+    let with = |name: &str, value: &str| {
+        let mut message = message.clone();
+        message.attributes.insert(name.to_owned(), value.to_owned());
+        message
+    };
+    assert!(found(&with(attributes::JOB, "aa")).unwrap_err().contains("did you mean `a`?"));
+    assert_eq!(found(&with(attributes::CAUSE_ID, "tick/a/x")), Ok(None), "a tick of our own");
+    assert_eq!(found(&with(attributes::JOB, "")), Ok(None));
+}
+
+#[test]
+fn an_outside_ticks_slot_is_the_newest_at_its_publication() {
+    let slot = |schedule: &str, published: &str| {
+        let job = job(&format!("schedule: '{schedule}', target_date: today"));
+        crate::service::outside_ticks::slot(&job, at(published)).map(|s| s.to_string()).unwrap_or_default()
+    };
+    for published in ["2025-12-12T10:00:00Z", "2025-12-12T10:00:41.5Z", "2025-12-12T13:00:00Z", "2025-12-12T09:59:58Z"]
+    {
+        assert_eq!(slot("0 10 * * *", published), "2025-12-12T10:00:00Z", "{published}");
+    }
+    assert_eq!(slot("0 10 * * *", "2025-12-12T09:59:50Z"), "2025-12-11T10:00:00Z");
+    assert_eq!(slot("*/5 * * * *", "2025-12-12T09:59:50Z"), "2025-12-12T09:55:00Z");
+}
+
+/// Both clocks at once, in either order, or one of them alone: one tick, with the same cause.
+#[tokio::test(start_paused = true)]
+async fn both_clocks_make_one_tick() {
+    let daily = "name: a, schedule: '0 10 * * *', export_types: [scores], target_date: today";
+    for order in ["ours, outside", "outside, ours", "outside, outside", "outside alone"] {
+        let world = World::new("2025-12-11T12:00:00Z", &[daily]).await;
+        if order != "outside alone" {
+            Scheduler::new(world.sound("one")).step().await;
+        }
+        world.clock.set(at("2025-12-12T10:00:02Z"));
+        let message = outside("2025-12-12T10:00:01Z");
+        for (i, clock) in order.split(", ").enumerate() {
+            let service = world.sound(&format!("copy {i}"));
+            if clock == "ours" {
+                Scheduler::new(service).step().await;
+            } else {
+                let settled = crate::service::outside_ticks::settle(&service, &world.project.jobs[0], &message).await;
+                assert_eq!(settled.unwrap(), crate::service::consumer::Answer::Ack, "{order}");
+            }
+        }
+        assert_eq!(world.ticks().await, ["tick/a/2025-12-12T10:00:00Z"], "{order}");
+        let slots = world.sound("w").state.slots("a", 9).await.unwrap();
+        assert_eq!(slots.iter().map(|s| s.state).collect::<Vec<_>>(), [SlotState::Run], "{order}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outside_tick_keeps_the_jobs_rules() {
+    let settle = async |world: &World, published: &str| {
+        let service = world.sound("one");
+        crate::service::outside_ticks::settle(&service, &world.project.jobs[0], &outside(published)).await.unwrap()
+    };
+    let newest = async |world: &World| world.sound("w").state.slots("a", 1).await.unwrap().remove(0);
+    // The event came: the backup's tick gives way, also where no scheduler of ours runs.
+    let job = "name: a, schedule: '0 18 * * *', export_types: [scores], target_date: today, backup_of: gate";
+    let world = World::new("2025-12-12T17:00:00Z", &[job]).await;
+    let day = "2025-12-12".parse().unwrap();
+    let state = world.sound("w").state;
+    state.claim_backup("gate", day, BackupBy::Event, "batch", world.clock.now()).await.unwrap();
+    request(&world, "batch", "r", RequestStatus::Success).await;
+    world.clock.set(at("2025-12-12T18:00:03Z"));
+    settle(&world, "2025-12-12T18:00:01Z").await;
+    assert_eq!(newest(&world).await.state, SlotState::Skipped);
+    // It waited too long in the topic: missed. A slot that another copy holds comes again; so does one that jitter delays.
+    let job = "name: a, schedule: '0 10 * * *', export_types: [scores], target_date: today, max_age: 1h";
+    let world = World::new("2025-12-12T13:00:00Z", &[job]).await;
+    settle(&world, "2025-12-12T10:00:01Z").await;
+    assert_eq!(newest(&world).await.state, SlotState::Missed);
+    world.clock.set(at("2025-12-13T10:00:02Z"));
+    let (state, slot) = (world.sound("w").state, at("2025-12-13T10:00:00Z"));
+    state.claim_slot("a", slot, "other", world.clock.now(), CLAIM_TERM).await.unwrap();
+    let later = settle(&world, "2025-12-13T10:00:01Z").await;
+    assert_eq!(later, crate::service::consumer::Answer::Later(HELD_PAUSE));
+    world.clock.set(at("2025-12-13T10:02:00Z"));
+    settle(&world, "2025-12-13T10:00:01Z").await;
+    assert_eq!(newest(&world).await.state, SlotState::Run);
+    assert_eq!(world.ticks().await, ["tick/a/2025-12-13T10:00:00Z"]);
 }

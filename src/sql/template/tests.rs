@@ -24,6 +24,7 @@ fn query(sql: &str) -> Query {
         sql_file: Some("sql/q.sql".into()),
         optional: false,
         default: None,
+        max_bytes_billed: None,
         columns: None,
         tables: Vec::new(),
     }

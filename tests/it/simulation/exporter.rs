@@ -153,6 +153,7 @@ fn artifact(path: &str, text: &str, kind: ArtifactKind) -> Artifact {
         kind,
         dated: kind == ArtifactKind::Dated,
         once: false,
+        gzip: false,
         document: "d".into(),
         schema: None,
         counts: BTreeMap::new(),

@@ -4,6 +4,7 @@
 //! An emulator's whole life is a [`Running`]: it ends when that is dropped, and also when the test process is killed.
 
 pub mod pubsub;
+pub mod storage;
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,0 +1,146 @@
+//! Calls of BigQuery's REST API, each tried again while that may help.
+//!
+//! Every call here may be repeated: reading and cancelling change nothing, and an insert carries the id of its job.
+
+use super::errors::{DUPLICATE, Fault, Origin};
+use crate::adapters::gcp::{Api, Google};
+use serde_json::Value as Json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a call is tried, and how long between.
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    pub attempts: u32,
+    /// The pause after the first failure; each is twice the one before, and a random half of it is left out.
+    pub first: Duration,
+    pub most: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { attempts: 6, first: Duration::from_millis(500), most: Duration::from_secs(20) }
+    }
+}
+
+impl Backoff {
+    /// The pause after the failure number `failed`, from 1.
+    pub fn pause(&self, failed: u32) -> Duration {
+        let whole = self.first.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(self.most);
+        whole / 2 + whole.mul_f64(f64::from(random::<2>().map_or(0, u16::from_le_bytes)) / 131_072.0)
+    }
+}
+
+/// Random bytes of the system.
+pub fn random<const N: usize>() -> Option<[u8; N]> {
+    use ring::rand::SecureRandom;
+    let mut bytes = [0; N];
+    ring::rand::SystemRandom::new().fill(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// One call: what it asks, and for how long the answer is waited for.
+pub struct Call<'a> {
+    /// Below `/bigquery/v2/projects/<project>/`.
+    pub path: &'a [&'a str],
+    pub query: &'a [(&'a str, &'a str)],
+    pub body: Option<&'a Json>,
+    /// Whether it is a POST although it has no body.
+    pub post: bool,
+    pub patience: Duration,
+}
+
+/// The longest answer that is read; BigQuery ends a page at about 10 MB, some rows are longer (a row has at most 100 MB).
+const MOST_BYTES: usize = 512 << 20;
+
+/// The API of one project.
+pub struct Calls {
+    pub google: Arc<Google>,
+    pub project: String,
+    pub backoff: Backoff,
+}
+
+impl Calls {
+    /// The answer's body; of a repeated insert that finds the job that its first sending made, an empty one.
+    pub async fn send(&self, call: &Call<'_>) -> Result<Vec<u8>, Fault> {
+        let mut failed = 0;
+        loop {
+            match self.once(call).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(fault) if fault.reason == DUPLICATE && failed > 0 => return Ok(Vec::new()),
+                Err(fault) => {
+                    failed += 1;
+                    if !fault.again() || failed >= self.backoff.attempts {
+                        return Err(fault);
+                    }
+                }
+            }
+            tokio::time::sleep(self.backoff.pause(failed)).await;
+        }
+    }
+
+    /// The answer's body, asked for once.
+    pub async fn once(&self, call: &Call<'_>) -> Result<Vec<u8>, Fault> {
+        let url = self.url(call)?;
+        let headers = self.google.authorization(Api::BigQuery).await.map_err(|e| Fault {
+            reason: String::new(),
+            message: e.to_string(),
+            origin: Origin::Credentials,
+        })?;
+        let http = self.google.http();
+        let mut request = match (call.body, call.post) {
+            (Some(body), _) => http.post(url).header("content-type", "application/json").body(body.to_string()),
+            (None, true) => http.post(url).header("content-length", "0"),
+            (None, false) => http.get(url),
+        };
+        request = request.headers(headers).timeout(call.patience);
+        let mut response = request.send().await.map_err(transport)?;
+        let status = response.status().as_u16();
+        let mut bytes = Vec::with_capacity(response.content_length().unwrap_or(0).min(64 << 20) as usize);
+        while let Some(chunk) = response.chunk().await.map_err(transport)? {
+            if bytes.len() + chunk.len() > MOST_BYTES {
+                return Err(Fault {
+                    reason: "responseTooLarge".to_owned(),
+                    message: format!("a page of the result is longer than {MOST_BYTES} bytes"),
+                    origin: Origin::Job,
+                });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        if (200..300).contains(&status) { Ok(bytes) } else { Err(Fault::of_answer(status, &bytes)) }
+    }
+
+    fn url(&self, call: &Call<'_>) -> Result<reqwest::Url, Fault> {
+        let endpoint = self.google.endpoint(Api::BigQuery);
+        let bad = || Fault {
+            reason: String::new(),
+            message: format!("`{endpoint}` is no address of a BigQuery"),
+            origin: Origin::Credentials,
+        };
+        let mut url = reqwest::Url::parse(endpoint).map_err(|_| bad())?;
+        url.path_segments_mut()
+            .map_err(|()| bad())?
+            .pop_if_empty()
+            .extend(["bigquery", "v2", "projects", &self.project])
+            .extend(call.path);
+        let mut query = url.query_pairs_mut();
+        // Answers are indented if nothing is said: a third of a page would be blanks.
+        query.append_pair("prettyPrint", "false");
+        for (name, value) in call.query {
+            query.append_pair(name, value);
+        }
+        drop(query);
+        Ok(url)
+    }
+}
+
+fn transport(error: reqwest::Error) -> Fault {
+    // The address stands in the error, the cause below it; both are told, once.
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    Fault::transport(message)
+}
