@@ -94,6 +94,9 @@ async fn bus(project: &Project, global: &Global) -> Result<String, String> {
         Err(error) if error.kind == BusErrorKind::NotFound => {
             Ok(format!("{}, no service has used it yet", bus.describe()))
         }
+        Err(error) if error.kind == BusErrorKind::Unknown => {
+            Ok(format!("{}, what waits for the worker is not known", bus.describe()))
+        }
         Err(error) => Err(error.message),
     }
 }
