@@ -1,7 +1,7 @@
 //! Reads what exists: every listing and every access policy at once, so that a plan takes as long as the slowest of them.
 
 use super::access::Place;
-use super::compare::{There, places};
+use super::compare::{Policy, There, places};
 use super::permissions;
 use super::plan::Plan;
 use super::resources::Kind;
@@ -45,7 +45,7 @@ pub async fn read(cloud: &Arc<dyn Cloud>, plan: &Plan, parts: &BTreeSet<Part>) -
         let (cloud, call) = (cloud.clone(), policy_call(plan, place));
         tasks.spawn(async move { Answer::Access(i, cloud.call(&call).await) });
     }
-    let mut there = There { access: places.into_iter().map(|p| (p, None)).collect(), ..There::default() };
+    let mut there = There { access: places.into_iter().map(|p| (p, Policy::Absent)).collect(), ..There::default() };
     let (mut enabled, mut denied) = (None, Vec::new());
     while let Some(answer) = tasks.join_next().await {
         let answer = answer.map_err(|e| CloudError { kind: CloudErrorKind::Invalid, message: e.to_string() })?;
@@ -65,9 +65,10 @@ pub async fn read(cloud: &Arc<dyn Cloud>, plan: &Plan, parts: &BTreeSet<Part>) -
                 denied.push((kind.api(), error))
             }
             Answer::Things(_, Err(error)) => return Err(error),
-            Answer::Access(i, Ok(policy)) => there.access[i].1 = Some(policy),
+            Answer::Access(i, Ok(policy)) => there.access[i].1 = Policy::Is(policy),
             Answer::Access(_, Err(error)) if error.kind == CloudErrorKind::NotFound => {}
             Answer::Access(i, Err(error)) if error.kind == CloudErrorKind::Denied => {
+                there.access[i].1 = Policy::Unknown;
                 denied.push((api(&there.access[i].0), error));
             }
             Answer::Access(_, Err(error)) => return Err(error),

@@ -58,7 +58,7 @@ fn the_script_makes_everything_and_makes_nothing_twice() {
         "--schedule=0 11 * * 0 ",
         "--attributes=phase6-job=phase6-player-profiles ",
         "gcloud logging metrics create phase6-gcp-export-failures ",
-        "gcloud monitoring policies create ",
+        "gcloud alpha monitoring policies create ",
         "--lifecycle-file=",
         "gcloud iam service-accounts create phase6-gcp ",
         "gcloud run deploy phase6-gcp --image=us-west2-docker.pkg.dev/p/r/phase6:1 ",

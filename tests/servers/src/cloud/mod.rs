@@ -50,7 +50,7 @@ pub struct World {
     pub calls: Vec<Call>,
     /// Answers to the next calls instead of real ones.
     pub failing: VecDeque<u16>,
-    /// Changing calls that still work; afterwards all answer 500.
+    /// Changing calls that still work; afterwards all answer 403.
     pub changes_left: Option<u32>,
     /// Calls (method and a part of the path) that are answered with 403.
     pub denied: Vec<(&'static str, &'static str)>,
@@ -195,7 +195,7 @@ impl World {
         }
         if changes && let Some(left) = &mut self.changes_left {
             if *left == 0 {
-                return Err(Refusal(400, "FAILED_PRECONDITION", "No more changes, on demand.".into()));
+                return Err(Refusal(403, "PERMISSION_DENIED", "No more changes, on demand.".into()));
             }
             *left -= 1;
         }
