@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(feature = "gcp")]
+mod bigquery;
 mod browser;
 mod bus;
 mod cases;

@@ -3,6 +3,7 @@
 //!
 //! An emulator's whole life is a [`Running`]: it ends when that is dropped, and also when the test process is killed.
 
+pub mod bigquery;
 pub mod pubsub;
 pub mod storage;
 
