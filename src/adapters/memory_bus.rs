@@ -280,7 +280,7 @@ impl Bus for MemoryBus {
         let waiting = &kept.queue(subscription)?.waiting;
         Ok(Backlog {
             messages: waiting.len() as u64,
-            leased: waiting.values().filter(|w| w.leased_until.is_some_and(|until| until > now)).count() as u64,
+            leased: Some(waiting.values().filter(|w| w.leased_until.is_some_and(|until| until > now)).count() as u64),
             oldest: waiting.values().map(|w| w.message.published_at).min(),
         })
     }

@@ -58,10 +58,18 @@ fn google() -> Result<Arc<Google>, Exit> {
 }
 
 /// The target's Pub/Sub.
+#[cfg(feature = "gcp")]
+pub fn bus(_target: &Target, project: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Bus>, Exit> {
+    Ok(Arc::new(crate::adapters::gcp::pubsub::PubSub::new(google()?, project, clock)))
+}
+
+/// The target's Pub/Sub.
+#[cfg(not(feature = "gcp"))]
 pub fn bus(target: &Target, _project: &str, _clock: Arc<dyn Clock>) -> Result<Arc<dyn Bus>, Exit> {
     Err(absent(target, "Pub/Sub", "--bus DIR"))
 }
 
+#[cfg(not(feature = "gcp"))]
 fn absent(target: &Target, what: &str, instead: &str) -> Exit {
     let name = &target.name.value;
     fail(

@@ -184,7 +184,7 @@ pub fn bus(project: &Project, global: &Global, clock: Arc<dyn Clock>) -> Result<
 pub fn bus_failed(error: BusError) -> Exit {
     let exit = match error.kind {
         BusErrorKind::NotFound | BusErrorKind::Invalid => Exit::Usage,
-        BusErrorKind::Transient | BusErrorKind::Fatal => Exit::Unavailable,
+        BusErrorKind::Transient | BusErrorKind::Fatal | BusErrorKind::Unknown => Exit::Unavailable,
     };
     fail(exit, error)
 }

@@ -41,6 +41,7 @@ fn prepared(global: &Global, args: &PullArgs) -> Result<Exit, Exit> {
             };
             done.map_err(context::bus_failed)?;
         }
+        bus.close().await;
         Ok(Exit::Ok)
     })
 }

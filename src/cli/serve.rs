@@ -103,6 +103,7 @@ async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
         finished = server.finish(grace) => finished,
         () = signals.stop() => false,
     };
+    service.bus.close().await;
     let reason = if finished { "by a signal" } else { "by a signal; what was not finished comes again" };
     telemetry.emit(&Stopped { reason, finished, failed: false });
     let _ = tokio::task::spawn_blocking(move || telemetry.flush_traces()).await;

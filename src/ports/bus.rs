@@ -59,8 +59,18 @@ pub trait Bus: Send + Sync {
     /// delivered anew, handed back or acknowledged.
     async fn extend(&self, lease: &LeaseId, term: Duration) -> Result<bool, BusError>;
 
-    /// What waits in the subscription.
+    /// What waits in the subscription. A bus that cannot say it (an emulator without a monitoring service) answers with an
+    /// error of kind [`BusErrorKind::Unknown`], which callers show as such: nothing is broken.
     async fn backlog(&self, subscription: &str) -> Result<Backlog, BusError>;
+
+    /// Whether the bus answers and has the subscription; cheap enough to be asked for each question after readiness.
+    async fn probe(&self, subscription: &str) -> Result<(), BusError> {
+        self.backlog(subscription).await.map(drop)
+    }
+
+    /// Before the process ends: hands back at once what is held or was fetched and not taken, and waits a few seconds for
+    /// what is on its way, acknowledgements above all. Nothing to do where every call waits for its own effect.
+    async fn close(&self) {}
 }
 
 /// A subscription and how it delivers.
@@ -148,8 +158,8 @@ pub struct LeaseId {
 pub struct Backlog {
     /// Messages that are not acknowledged, leased ones included.
     pub messages: u64,
-    /// Of these, the leased ones.
-    pub leased: u64,
+    /// Of these, the leased ones, where the bus counts them.
+    pub leased: Option<u64>,
     /// The oldest one's publish time.
     pub oldest: Option<Timestamp>,
 }
@@ -220,6 +230,8 @@ pub enum BusErrorKind {
     Transient,
     /// Access was denied or the bus is broken (the operator's).
     Fatal,
+    /// The bus works but cannot tell what was asked.
+    Unknown,
 }
 
 /// A failed call, in a sentence that names what was tried.

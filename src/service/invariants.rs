@@ -78,7 +78,7 @@ pub async fn completion_equals_record(state: &State, message: &CompletionMessage
 /// 9. After any crash every lease is free again within its term: when a subscription has nothing left, nothing of it is leased,
 ///    and no slot of a job is still claimed.
 pub fn every_lease_is_free(backlog: Backlog, slots: &[SlotRecord]) -> Vec<Violation> {
-    let leased = (backlog.leased > 0).then(|| violation(9, format!("{} messages are still leased", backlog.leased)));
+    let leased = backlog.leased.filter(|n| *n > 0).map(|n| violation(9, format!("{n} messages are still leased")));
     let claimed = slots.iter().filter(|s| !s.state.is_final());
     leased.into_iter().chain(claimed.map(|s| violation(9, format!("slot {} is still {:?}", s.slot, s.state)))).collect()
 }

@@ -136,6 +136,11 @@ pub fn run_id(message: &Message) -> String {
 
 /// As [`run_id`], for a message that is known by its id alone.
 pub fn run_id_of(topic: &str, message_id: &str, published_at: Timestamp) -> String {
+    format!("{}{}", run_ids_of(published_at), &digest(&[topic, message_id])[..8])
+}
+
+/// How the ids of all runs begin whose messages were published at that instant.
+pub fn run_ids_of(published_at: Timestamp) -> String {
     let stamp = published_at.to_string().replace(['-', ':'], "");
-    format!("{}-{}", stamp.trim_end_matches('Z'), &digest(&[topic, message_id])[..8])
+    format!("{}-", stamp.trim_end_matches('Z'))
 }

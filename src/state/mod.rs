@@ -17,6 +17,17 @@
 //! decisions/<id>.json                 a gate's verdict; accepted/<trigger>/<cause>.json finds the first
 //! dead-letters/<id>.json              a message that cannot be worked; its body in dead-letter-bodies/<id>
 //! ```
+//!
+//! In a bucket a name takes about one write a second (`adapters::gcp::storage`, `pace`). What that means for each record:
+//!
+//! | record | writes of one name | |
+//! |---|---|---|
+//! | `releases/<export>/index`, `last-runs/<export>` | one a run of the export, by every copy of the service | changes that come at once are one write (`together`); copies take turns by compare-and-set |
+//! | `runs/…`, `requests/…` | two and three in a run's life | a run shorter than that waits with its last record for the rest of the second |
+//! | `slots/<job>/<slot>` | three when it fires | so a tick is on its way up to two seconds later |
+//! | `causes/<cause>`, `backups/<trigger>/<date>` | one a request of that cause, a trigger of that date | |
+//! | `schedules/<job>`, `alerts/<name>` | one a slot, one a change of its state | never more than once a second |
+//! | releases, run keys, decisions, accepted causes, dead letters, quarantine, backfills | one | |
 
 pub mod alerts;
 pub mod backfill;

@@ -140,7 +140,13 @@ impl State {
 
     /// The ids of all requests, newest first.
     pub async fn request_ids(&self) -> Result<Vec<String>, StateError> {
-        let paths = self.list("requests/").await?;
+        self.request_ids_beginning("").await
+    }
+
+    /// The ids of the requests that begin so, newest first.
+    pub async fn request_ids_beginning(&self, beginning: &str) -> Result<Vec<String>, StateError> {
+        let beginning = if beginning.is_empty() { String::new() } else { segment(beginning) };
+        let paths = self.list(&format!("requests/{beginning}")).await?;
         let id = |path: &String| path.strip_prefix("requests/")?.strip_suffix(".json").map(name_of);
         Ok(paths.iter().rev().filter_map(id).collect())
     }

@@ -117,8 +117,7 @@ fn a_deployment_is_made_once_and_then_nothing_is_to_do() {
     for line in [
         "  + topic              nba-phase6-export-trigger",
         "  + bucket             nba-props-platform-api",
-        // The project's own policy is there.
-        "change 1 (~)",
+        "change 0 (~)",
     ] {
         assert!(plan.contains(line), "{line}\n{plan}");
     }
@@ -347,12 +346,12 @@ fn only_what_is_ours_and_unwanted_is_pruned() {
 #[test]
 fn a_deployment_that_was_cut_off_is_finished_by_the_next() {
     let place = Place::new();
-    for left in [0, 1, 6, 9, 20, 31] {
+    for left in [0, 1, 6, 9, 12, 10] {
         place.world().changes_left = Some(left);
         let said = place.run(&format!("--yes --image {IMAGE}"));
         assert!(matches!(said.code, 1 | 3), "{left}: {} {}", said.code, said.stderr);
         assert!(said.stderr.contains("failed: ") && said.stderr.contains("not done: "), "{}", said.stderr);
-        assert!(said.stderr.contains(&format!("phase6: {left} done")) || left > 0, "{}", said.stderr);
+        assert!(said.stderr.contains(&format!("phase6: {left} done")), "{}", said.stderr);
     }
     place.world().changes_left = None;
     // Killed by force in the middle of a call.
@@ -418,7 +417,7 @@ fn a_plan_takes_less_than_two_seconds() {
     let took = begun.elapsed();
     let calls = place.server.take_calls().len();
     eprintln!("deploy --dry-run: {calls} calls of 100 ms in {took:?}");
-    assert!(calls > 40, "{calls}");
+    assert!(calls >= 40, "{calls}");
     // The bound of the debug build on a busy machine; one after the other the calls alone would take more than four seconds.
     assert!(took < Duration::from_secs(3), "{took:?}");
 }

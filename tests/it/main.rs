@@ -14,6 +14,10 @@ mod deploy;
 mod deploy_live;
 mod examples;
 mod exit_codes;
+#[cfg(feature = "gcp")]
+mod faults;
+#[cfg(feature = "gcp")]
+mod fleet;
 mod harness;
 mod incidents;
 mod killed;

@@ -9,3 +9,5 @@ mod life;
 mod refusals;
 mod scenarios;
 mod secrets;
+#[cfg(feature = "gcp")]
+mod seed_commands;

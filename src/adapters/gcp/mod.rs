@@ -4,6 +4,7 @@
 //! login` on a laptop); no key ever stands in the project. A service that an emulator stands in for is asked without any.
 
 pub mod bigquery;
+pub mod pubsub;
 pub mod rest;
 pub mod storage;
 

@@ -403,7 +403,7 @@ impl Operations {
             None => None,
         };
         let count = |n: i64| u64::try_from(n).unwrap_or_default();
-        Ok(Backlog { messages: count(messages), leased: count(leased), oldest })
+        Ok(Backlog { messages: count(messages), leased: Some(count(leased)), oldest })
     }
 
     /// Deletes a batch of what is older than the retention and waits nowhere, or only where somebody looks on; `true` when

@@ -42,7 +42,7 @@ impl From<BusError> for Problem {
         match error.kind {
             BusErrorKind::Invalid => Self::bad(error.message),
             BusErrorKind::Transient | BusErrorKind::NotFound => Self::unavailable(error.message),
-            BusErrorKind::Fatal => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.message),
+            BusErrorKind::Fatal | BusErrorKind::Unknown => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.message),
         }
     }
 }

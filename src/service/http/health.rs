@@ -43,7 +43,7 @@ pub async fn ready(State(door): State<Arc<Door>>) -> Response {
     let late = |_| Err(format!("no answer within {} s", PATIENCE.as_secs()));
     let bus = async {
         for subscription in &door.subscriptions {
-            door.bus.backlog(subscription).await.map_err(|e| e.message)?;
+            door.bus.probe(subscription).await.map_err(|e| e.message)?;
         }
         Ok(())
     };

@@ -9,7 +9,7 @@ use super::alerts::{Desk, Facts, Waiting, condition};
 use super::freshness::{Condition, Reader, Row, last_runs};
 use crate::config::{Alert, Project, Receiver};
 use crate::engine::export::Engine;
-use crate::ports::bus::{Bus, NewMessage};
+use crate::ports::bus::{Bus, BusErrorKind, NewMessage};
 use crate::ports::clock::Clock;
 use crate::ports::notifier::{Notice, Notifier, NotifyError};
 use crate::state::State;
@@ -206,7 +206,7 @@ impl Monitor {
         Facts { freshness, backlog, dead_letters: self.dead_letters, runs, watching_since: self.watching_since }
     }
 
-    /// `None` without a bus.
+    /// `None` without a bus, and with one that cannot tell.
     async fn backlog(&self) -> Option<Result<Vec<Waiting>, crate::ports::bus::BusError>> {
         let bus = self.bus.as_ref()?;
         let mut waiting = Vec::new();
@@ -217,6 +217,7 @@ impl Monitor {
                     messages: found.messages,
                     oldest: found.oldest,
                 }),
+                Err(error) if error.kind == BusErrorKind::Unknown => return None,
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -318,7 +319,6 @@ impl Notifier for TopicNotifier {
     }
 
     async fn notify(&self, notice: &Notice) -> Result<(), NotifyError> {
-        use crate::ports::bus::BusErrorKind;
         let body = serde_json::to_vec(notice)
             .map_err(|e| NotifyError { transient: false, message: format!("the notice cannot be written: {e}") })?;
         let message = NewMessage { body, ..NewMessage::default() };

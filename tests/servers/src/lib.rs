@@ -5,5 +5,6 @@ pub mod bigquery;
 pub mod cloud;
 pub mod emulators;
 pub mod http;
+pub mod monitoring;
 pub mod proxy;
 pub mod storage;

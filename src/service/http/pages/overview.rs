@@ -39,7 +39,7 @@ pub async fn page(door: &Door) -> Page {
         runs: runs.len(),
         failed: runs.iter().filter(failed).count(),
         letters: letters.len(),
-        backlog: backlogs.iter().map(|b| b.messages).sum(),
+        backlog: backlogs.iter().filter(|b| b.error.is_none()).map(|b| b.messages).reduce(|a, b| a + b),
         oldest: backlogs.iter().filter_map(|b| b.oldest.clone()).min(),
     };
     let verdict = verdict(door, &counts, &facts, &alerts);
@@ -58,7 +58,8 @@ struct Counts {
     runs: usize,
     failed: usize,
     letters: usize,
-    backlog: u64,
+    /// None where the bus tells of no subscription.
+    backlog: Option<u64>,
     oldest: Option<String>,
 }
 
@@ -112,7 +113,7 @@ pub async fn summary(
 struct BacklogRow {
     subscription: String,
     messages: u64,
-    leased: u64,
+    leased: Option<u64>,
     oldest: Option<String>,
     error: Option<String>,
 }
