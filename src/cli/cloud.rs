@@ -69,6 +69,7 @@ pub fn bus(target: &Target, _project: &str, _clock: Arc<dyn Clock>) -> Result<Ar
     Err(absent(target, "Pub/Sub", "--bus DIR"))
 }
 
+#[cfg(not(feature = "gcp"))]
 fn absent(target: &Target, what: &str, instead: &str) -> Exit {
     let name = &target.name.value;
     fail(
