@@ -552,6 +552,9 @@ pub struct PublishArgs {
     /// An attribute; may be repeated
     #[arg(long = "attribute", value_name = "NAME=VALUE")]
     pub attributes: Vec<String>,
+    /// Refuses a message that its readers will refuse, instead of only saying so
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]

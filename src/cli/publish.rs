@@ -5,6 +5,7 @@ use super::context::{self, fail};
 use super::exit::Exit;
 use crate::ports::bus::{Bus, NewMessage};
 use crate::ports::clock::{Clock, FixedClock, SystemClock};
+use crate::service::contract::Contract;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
@@ -24,7 +25,16 @@ fn prepared(global: &Global, args: &PublishArgs) -> Result<Exit, Exit> {
     let bus = context::bus(&project, global, clock(global)?)?;
     let runtime = context::runtime()?;
     runtime.block_on(context::ensure_subscriptions(&project, bus.as_ref()))?;
+    let contract = Contract::of(&project, &topic).map_err(|reason| fail(Exit::Usage, reason))?;
+    let now = context::cause_time(global)?;
     let publish = |bodies: Vec<Vec<u8>>| {
+        let broken: Vec<String> = bodies.iter().filter_map(|body| contract.broken(body, now)).collect();
+        for reason in broken.iter().filter(|_| args.check || !global.quiet) {
+            eprintln!("phase6: {}: {reason}", if args.check { "not published" } else { "warning" });
+        }
+        if args.check && !broken.is_empty() {
+            return Err(Exit::Failed);
+        }
         let messages: Vec<NewMessage> =
             bodies.into_iter().map(|body| NewMessage { body, attributes: attributes.clone() }).collect();
         runtime.block_on(together(bus.as_ref(), &topic, &messages)).map(|ids| say(global, &ids))

@@ -101,7 +101,8 @@ impl Gate {
         }
     }
 
-    fn contract_broken(&self, json: &serde_json::Value) -> Option<String> {
+    /// How a message breaks the contract that was agreed on.
+    pub fn contract_broken(&self, json: &serde_json::Value) -> Option<String> {
         let Some(schema) = &self.schema else {
             return (!json.is_object()).then(|| "the message is no JSON object".to_owned());
         };

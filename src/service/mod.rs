@@ -10,6 +10,7 @@
 pub mod alerts;
 pub mod beats;
 pub mod consumer;
+pub mod contract;
 pub mod freshness;
 pub mod gate;
 pub mod http;

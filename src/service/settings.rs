@@ -62,7 +62,8 @@ pub fn subscriptions(project: &Project, settings: &Settings) -> Vec<Subscription
         name,
         topic: topic.to_owned(),
         lease: settings.lease,
-        backoff: (Duration::from_secs(1), Duration::from_secs(600)),
+        // Pub/Sub adds it to every delay that a message is handed back with, so that it is short; it slows crashes.
+        backoff: (Duration::from_secs(1), Duration::from_secs(60)),
         // Crashes over one message; what fails in good order is counted by the request's record.
         max_attempts: 100,
         dead_letter_topic: Some(DEAD_LETTER.to_owned()),

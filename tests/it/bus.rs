@@ -143,10 +143,32 @@ fn wrong_use_is_named() {
         said("pull export_complete --subscription phase6-export")
             .contains("is of the topic `nba-phase6-export-trigger`")
     );
+    #[cfg(not(feature = "gcp"))]
     assert!(said("publish export_trigger --message x --target gcp").contains("no Pub/Sub adapter; use --bus DIR"));
     s.write("large", &"x".repeat(10_000_001));
     assert!(said("publish export_trigger --message @large").contains("10000001 bytes, more than the 10000000"));
     assert_eq!(s.run("pull export_trigger --format jsonl").expect(0).stdout, "", "nothing of that was kept");
+}
+
+#[test]
+fn who_publishes_is_told_what_the_readers_will_refuse() {
+    let s = shipped();
+    let event = r#"publish predictions_complete --message '{"status":"success"}'"#;
+    let trigger = r#"publish export_trigger --message '{"export_types":["tonigt"],"target_date":"today"}'"#;
+    for (command, says) in [
+        (event, "will refuse it: the message breaks its contract"),
+        (trigger, "the worker will refuse it: there is no export `tonigt`; did you mean `tonight`?"),
+    ] {
+        let refused = s.run(&format!("{command} --check")).expect(1);
+        assert!(refused.stderr.contains(says) && refused.stdout.is_empty(), "{}", refused.stderr);
+        let warned = s.run(command).expect(0);
+        assert!(warned.stderr.contains("warning") && warned.stderr.contains(says), "{}", warned.stderr);
+    }
+    let good = r#"publish export_trigger --check --message '{"export_types":["tonight"],"target_date":"today"}'"#;
+    assert_eq!(s.run(good).expect(0).stderr, "");
+    // Nobody has agreed on what the others hold.
+    assert_eq!(s.run("publish export_complete --check --message x").expect(0).stderr, "");
+    assert_eq!(pulled(s.run("pull export_trigger --format jsonl")).len(), 2, "what was only warned of, and the good one");
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn what_was_made(place: &Place) {
     assert_eq!(subscription["expirationPolicy"], json!({}), "it never expires");
     let dead = json!({"deadLetterTopic": place.topic("phase6-dead-letter"), "maxDeliveryAttempts": 100});
     assert_eq!(subscription["deadLetterPolicy"], dead);
-    assert_eq!(subscription["retryPolicy"], json!({"minimumBackoff": "1s", "maximumBackoff": "600s"}));
+    assert_eq!(subscription["retryPolicy"], json!({"minimumBackoff": "1s", "maximumBackoff": "60s"}));
     let job = place.thing(&format!("projects/{PROJECT}/locations/us-west2/jobs/phase6-player-profiles"));
     let body = STANDARD.decode(job["pubsubTarget"]["data"].as_str().unwrap()).unwrap();
     assert_eq!(String::from_utf8(body).unwrap(), r#"{"players":true,"min_games":5}"#);

@@ -6,12 +6,14 @@ use std::process::{Command, Output};
 /// A folder with a project, removed afterwards.
 pub struct Sandbox {
     dir: tempfile::TempDir,
+    /// More of the environment, for every command.
+    pub env: Vec<(&'static str, String)>,
 }
 
 impl Sandbox {
     /// An empty folder.
     pub fn empty() -> Self {
-        Self { dir: tempfile::tempdir().expect("a temporary folder") }
+        Self { dir: tempfile::tempdir().expect("a temporary folder"), env: Vec::new() }
     }
 
     /// A copy of a folder.
@@ -74,6 +76,7 @@ impl Sandbox {
                 command.env(name, value);
             }
         }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 }

@@ -6,6 +6,8 @@ mod failures;
 mod gates;
 mod health;
 mod life;
+#[cfg(feature = "gcp")]
+mod pubsub;
 mod refusals;
 mod scenarios;
 mod secrets;

@@ -26,6 +26,8 @@ impl Clock for Hand {
 struct Switched {
     bus: MemoryBus,
     off: AtomicBool,
+    /// It cannot tell what waits.
+    blind: AtomicBool,
 }
 
 #[async_trait]
@@ -55,6 +57,9 @@ impl Bus for Switched {
         if self.off.load(Ordering::Relaxed) {
             return Err(BusError::new(BusErrorKind::Transient, "the bus is off"));
         }
+        if self.blind.load(Ordering::Relaxed) {
+            return Err(BusError::new(BusErrorKind::Unknown, "the bus cannot tell"));
+        }
         self.bus.backlog(subscription).await
     }
 }
@@ -76,7 +81,7 @@ alerts:
 
 async fn world() -> World {
     let clock = Arc::new(Hand(Mutex::new("2025-12-12T12:00:00Z".parse().unwrap())));
-    let bus = Arc::new(Switched { bus: MemoryBus::new(clock.clone()), off: AtomicBool::new(false) });
+    let bus = Arc::new(Switched { bus: MemoryBus::new(clock.clone()), off: AtomicBool::new(false), blind: AtomicBool::new(false) });
     for (name, topic) in [("work", "work"), ("ops", "ops")] {
         let subscription = Subscription {
             name: name.into(),
@@ -176,6 +181,23 @@ async fn a_bus_that_does_not_answer_resolves_nothing_and_is_said_once() {
     assert_eq!(world.lines("the monitor sees the backlog again"), 1);
     assert_eq!(world.lines("alert `backlog` is resolved"), 1);
     assert_eq!(world.lines("alert `backlog` is firing"), 1);
+}
+
+#[tokio::test]
+async fn a_bus_that_cannot_tell_its_backlog_is_no_trouble_and_no_alert() {
+    let mut world = world().await;
+    world.bus.blind.store(true, Ordering::Relaxed);
+    world.bus.publish("work", &NewMessage { body: b"{}".to_vec(), ..NewMessage::default() }).await.unwrap();
+    for time in ["2025-12-12T12:00:00Z", "2025-12-12T13:00:00Z"] {
+        world.clock.set(time);
+        world.monitor.round().await;
+    }
+    assert_eq!(world.lines("it cannot see the backlog"), 0);
+    assert!(!world.firing().contains(&"backlog".to_owned()), "what is not known fires nothing");
+    assert!(!world.telemetry.metrics_text().contains("phase6_backlog_messages{"), "and is no zero");
+    world.bus.blind.store(false, Ordering::Relaxed);
+    world.monitor.round().await;
+    assert!(world.firing().contains(&"backlog".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,6 +20,9 @@ use tokio::time::Instant;
 /// When nobody has pulled for so long, the request is given up and what it brought is handed back.
 const IDLE: Duration = Duration::from_secs(2);
 
+/// How long a pull that does not wait gives a question and its answer.
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// The pauses of requests that come back empty at once: an emulator is asked so, since it does not notice that a waiting
 /// request was given up and gives it messages all the same.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
@@ -89,7 +92,7 @@ impl Desk {
 
     /// What is there, at most `max`; waits up to `wait` for the first.
     pub async fn pull(self: &Arc<Self>, max: usize, wait: Duration) -> Result<Vec<Delivery>, BusError> {
-        let deadline = Instant::now() + wait;
+        let deadline = Instant::now() + if wait.is_zero() { ANSWER } else { wait };
         let _asking = Asking::new(self, max);
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -112,6 +115,12 @@ impl Desk {
                 () = tokio::time::sleep_until(deadline) => return Ok(Vec::new()),
             }
         }
+    }
+
+    /// How many messages wait to be taken.
+    #[cfg(test)]
+    pub fn ready(&self) -> usize {
+        self.kept().ready.len()
     }
 
     /// How many messages may come; none when nobody has pulled for a while.

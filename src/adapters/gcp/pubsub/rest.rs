@@ -152,7 +152,7 @@ impl Rest {
         let body = serde_json::to_vec(body).map_err(|e| fail(BusErrorKind::Fatal, e.to_string()))?;
         let request = self.google.http().post(url).headers(headers).timeout(patience);
         let request = request.header(http::header::CONTENT_TYPE, "application/json").body(body);
-        let unanswered = |e: reqwest::Error| fail(BusErrorKind::Transient, causes(&e));
+        let unanswered = |e: reqwest::Error| fail(BusErrorKind::Transient, causes(&e.without_url()));
         let answer = request.send().await.map_err(unanswered)?;
         let status = answer.status();
         let bytes = answer.bytes().await.map_err(unanswered)?;
