@@ -25,3 +25,5 @@ pub fn name_hash(text: &str) -> String {
 pub mod bus_conformance;
 #[cfg(test)]
 pub mod conformance;
+#[cfg(test)]
+pub mod warehouse_conformance;

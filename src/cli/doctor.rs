@@ -4,7 +4,7 @@ use super::args::{Format, Global};
 use super::context;
 use super::exit::Exit;
 use crate::adapters::duckdb::{DuckDb, files};
-use crate::config::Project;
+use crate::config::{Project, Table};
 use crate::model::Statement;
 use crate::ports::bus::BusErrorKind;
 use crate::ports::clock::SystemClock;
@@ -27,7 +27,7 @@ fn prepared(global: &Global) -> Result<Exit, Exit> {
     let target = context::target(&loaded.project, global)?.name.value.clone();
     let project = loaded.project.root.display().to_string();
     let exports = loaded.project.exports.len();
-    let tables: Vec<String> = loaded.project.tables.values().map(|t| t.name.clone()).collect();
+    let tables: Vec<Table> = loaded.project.tables.values().cloned().collect();
     let embedded = context::duckdb(&loaded.project, global)?;
     let engine = context::engine(loaded, global)?;
     let runtime = context::runtime()?;
@@ -67,17 +67,20 @@ fn prepared(global: &Global) -> Result<Exit, Exit> {
 fn tables_are_there(
     warehouse: &dyn Warehouse,
     embedded: &DuckDb,
-    tables: &[String],
+    tables: &[Table],
     runtime: &Runtime,
 ) -> Result<String, String> {
-    let absent = |table: &String| match (warehouse.bills(), embedded.data()) {
-        (true, _) => {
-            let probe = Statement::new("doctor", format!("SELECT * FROM `{table}`"), Vec::new());
+    let absent = |declared: &Table| match (warehouse.bills(), &declared.name, embedded.data()) {
+        (true, table, _) => {
+            // A table may insist on a condition on its partitions.
+            let bound = declared.partition_by.iter().map(|column| format!(" WHERE `{column}` IS NOT NULL"));
+            let sql = format!("SELECT * FROM `{table}`{}", bound.collect::<String>());
+            let probe = Statement::new("doctor", sql, Vec::new());
             let error = runtime.block_on(warehouse.columns(&probe)).err()?;
             Some(if error.kind == WarehouseErrorKind::Data { table.clone() } else { format!("{table} ({error})") })
         }
-        (false, Some(data)) => files::find(data, table).is_err().then(|| table.clone()),
-        (false, None) => None,
+        (false, table, Some(data)) => files::find(data, table).is_err().then(|| table.clone()),
+        (false, _, None) => None,
     };
     let missing: Vec<String> = tables.iter().filter_map(absent).collect();
     if missing.is_empty() {

@@ -127,7 +127,9 @@ fn published(project: &Project) -> BTreeSet<String> {
         Receiver::Topic { topic } => Some(topic.value.as_str()),
         _ => None,
     });
-    let all = named.chain(told).chain([TRIGGER_TOPIC, COMPLETE_TOPIC]);
+    // What Pub/Sub pushes to the service's door, the door puts on the topic.
+    let pushed = triggers.iter().filter(|_| project.service.push.is_some()).map(|t| t.topic.value.as_str());
+    let all = named.chain(told).chain(pushed).chain([TRIGGER_TOPIC, COMPLETE_TOPIC]);
     let dead_letters = [crate::service::settings::DEAD_LETTER.to_owned()];
     all.filter_map(|key| project.topic(key)).map(str::to_owned).chain(dead_letters).collect()
 }

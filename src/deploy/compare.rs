@@ -18,8 +18,18 @@ pub struct There {
     /// The names of enabled services.
     pub enabled: BTreeSet<String>,
     pub things: BTreeMap<Kind, Vec<Value>>,
-    /// The access policy of each place that exists, in the order of [`places`].
-    pub access: Vec<(Place, Option<Value>)>,
+    /// The access policy of each place, in the order of [`places`].
+    pub access: Vec<(Place, Policy)>,
+}
+
+/// An access policy, as far as it could be read.
+#[derive(Debug)]
+pub enum Policy {
+    Is(Value),
+    /// The place is not there.
+    Absent,
+    /// The place's service is not enabled yet, so nobody knows.
+    Unknown,
 }
 
 /// What may be done besides making and changing our own.
@@ -208,18 +218,22 @@ fn rights(plan: &Plan, there: &There, leave: Leave, foreign: &BTreeSet<(Kind, St
             Place::Project(_) | Place::Table { .. } => false,
         };
         let grants: Vec<&Grant> = plan.grants.iter().filter(|g| g.on == *place).collect();
-        if policy.is_none() && matches!(place, Place::Table { .. }) {
+        if matches!((policy, place), (Policy::Absent, Place::Table { .. })) {
             let note = "the table is not there: nobody can be given a right to it".to_owned();
             all.push(Step { note: Some(note), ..step(Action::Blocked, "rights", place.to_string()) });
             continue;
         }
+        let known = match policy {
+            Policy::Is(policy) => Some(policy),
+            Policy::Absent | Policy::Unknown => None,
+        };
         let wanted: Vec<(String, String, Who)> =
             grants.iter().map(|g| (g.role.clone(), g.member(plan, &there.number), g.who)).collect();
-        let has = |role: &str, member: &str| policy.as_ref().is_some_and(|p| holds(p, role, member));
+        let has = |role: &str, member: &str| known.is_some_and(|p| holds(p, role, member));
         let missing = wanted.iter().filter(|(role, member, _)| !has(role, member));
         // To open somebody else's bucket to everybody is not ours to decide; to let ourselves in is.
         let (give, open): (Vec<_>, Vec<_>) = missing.partition(|(_, _, who)| !is_foreign || *who == Who::Service);
-        let extra: Vec<(String, String)> = bindings(policy.as_ref())
+        let extra: Vec<(String, String)> = bindings(known)
             .filter(|(role, members)| {
                 members.contains(&ours.as_str()) && !wanted.iter().any(|(r, m, _)| r == role && *m == ours)
             })
@@ -238,7 +252,7 @@ fn rights(plan: &Plan, there: &There, leave: Leave, foreign: &BTreeSet<(Kind, St
             let roles: Vec<&str> = extra.iter().map(|(role, _)| role.as_str()).collect();
             notes.push(format!("--prune takes {} from our account", roles.join(", ")));
         }
-        let action = match (changes.is_empty(), policy) {
+        let action = match (changes.is_empty(), known) {
             (true, _) => Action::Nothing,
             (false, None) => Action::Create,
             (false, Some(_)) => Action::Change,

@@ -48,11 +48,11 @@ metric() { # NAME FLAG...
 
 policy() { # TITLE JSON
   local name
-  name=$(gcloud monitoring policies list --project="$PROJECT" --filter="displayName=\"$1\"" --format='value(name)' --limit=1)
+  name=$(gcloud alpha monitoring policies list --project="$PROJECT" --filter="displayName=\"$1\"" --format='value(name)' --limit=1)
   if [ -n "$name" ]; then
-    gcloud monitoring policies update "$name" --project="$PROJECT" --policy="$2"
+    gcloud alpha monitoring policies update "$name" --project="$PROJECT" --policy="$2"
   else
-    gcloud monitoring policies create --project="$PROJECT" --policy="$2"
+    gcloud alpha monitoring policies create --project="$PROJECT" --policy="$2"
   fi
 }
 

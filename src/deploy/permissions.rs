@@ -367,34 +367,4 @@ pub fn markdown(by: By) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_finds_its_line() {
-        let of = |api, method, path| needed(By::Service, api, method, path).map(|u| u.permission);
-        let publish = of(Api::PubSub, "POST", "/v1/projects/p/topics/t:publish");
-        assert_eq!(publish, Some("pubsub.topics.publish"));
-        assert_eq!(of(Api::PubSub, "POST", "/v1/projects/p/topics/t:delete"), None);
-        assert_eq!(of(Api::PubSub, "GET", "/v1/projects/p/subscriptions/s:x"), None, "a verb is no name");
-        let get = of(Api::Storage, "GET", "/storage/v1/b/bucket/o/v1%2Ftonight%2Fall.json?alt=media");
-        assert_eq!(get, Some("storage.objects.get"));
-        assert_eq!(of(Api::Storage, "GET", "/storage/v1/b/bucket/o?prefix=v1"), Some("storage.objects.list"));
-        assert_eq!(of(Api::Storage, "GET", "/storage/v1/b/bucket"), None, "the service has no right to buckets");
-    }
-
-    #[test]
-    fn every_line_of_the_service_has_a_role_that_holds_it() {
-        for used in USES.iter().filter(|u| u.by == By::Service) {
-            let role = ROLES.iter().find(|(name, _)| *name == used.role);
-            assert!(role.is_some_and(|(_, has)| has.contains(&used.permission)), "{used:?}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_names_the_right() {
-        let text = "POST pubsub.googleapis.com/v1/projects/p/topics/t:setIamPolicy: 403: no";
-        assert_eq!(for_error(text).unwrap().permission, "pubsub.topics.setIamPolicy");
-        assert!(for_error("something else").is_none());
-    }
-}
+mod tests;

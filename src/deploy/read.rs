@@ -1,7 +1,7 @@
 //! Reads what exists: every listing and every access policy at once, so that a plan takes as long as the slowest of them.
 
 use super::access::Place;
-use super::compare::{There, places};
+use super::compare::{Policy, There, places};
 use super::permissions;
 use super::plan::Plan;
 use super::resources::Kind;
@@ -45,37 +45,57 @@ pub async fn read(cloud: &Arc<dyn Cloud>, plan: &Plan, parts: &BTreeSet<Part>) -
         let (cloud, call) = (cloud.clone(), policy_call(plan, place));
         tasks.spawn(async move { Answer::Access(i, cloud.call(&call).await) });
     }
-    let mut there = There { access: places.into_iter().map(|p| (p, None)).collect(), ..There::default() };
-    let (mut enabled, mut denied) = (None, Vec::new());
+    let mut there = There { access: places.into_iter().map(|p| (p, Policy::Absent)).collect(), ..There::default() };
+    let (mut enabled, mut denied, mut number) = (None, Vec::new(), None);
     while let Some(answer) = tasks.join_next().await {
         let answer = answer.map_err(|e| CloudError { kind: CloudErrorKind::Invalid, message: e.to_string() })?;
         match answer {
             Answer::Number(answer) => {
-                let name = answer.map_err(explained)?;
-                let number = name["name"].as_str().and_then(|n| n.rsplit('/').next()).unwrap_or_default();
-                there.number = number.to_owned();
+                number = Some(answer);
             }
             Answer::Enabled(answer) => {
                 let services = answer.map_err(explained)?;
+                let of_service = services.first().and_then(|s| s["name"].as_str()?.split('/').nth(1));
+                there.number = of_service.unwrap_or_default().to_owned();
                 let names = services.iter().filter_map(|s| s["config"]["name"].as_str());
                 enabled = Some(names.map(str::to_owned).collect::<BTreeSet<_>>());
             }
             Answer::Things(kind, Ok(things)) => drop(there.things.insert(kind, things)),
             Answer::Things(kind, Err(error)) if error.kind == CloudErrorKind::Denied => {
-                denied.push((kind.api(), error))
+                denied.push((kind.api(), None, error))
             }
             Answer::Things(_, Err(error)) => return Err(error),
-            Answer::Access(i, Ok(policy)) => there.access[i].1 = Some(policy),
+            Answer::Access(i, Ok(policy)) => there.access[i].1 = Policy::Is(policy),
             Answer::Access(_, Err(error)) if error.kind == CloudErrorKind::NotFound => {}
             Answer::Access(i, Err(error)) if error.kind == CloudErrorKind::Denied => {
-                denied.push((api(&there.access[i].0), error));
+                there.access[i].1 = Policy::Unknown;
+                let place = &there.access[i].0;
+                denied.push((api(place), Some(place.clone()), error));
             }
             Answer::Access(_, Err(error)) => return Err(error),
         }
     }
+    match number {
+        Some(Ok(project)) => {
+            let name = project["name"].as_str().and_then(|n| n.rsplit('/').next());
+            there.number = name.unwrap_or_default().to_owned();
+        }
+        // A new project has Resource Manager off; the names of its services hold its number, too.
+        Some(Err(error)) if error.kind != CloudErrorKind::Denied || there.number.is_empty() => {
+            return Err(explained(error));
+        }
+        _ => {}
+    }
     // A service that is not enabled refuses every call, and has nothing yet.
     let off = |api: &Api| enabled.as_ref().is_some_and(|on| !on.contains(api.service_name()));
-    if let Some((_, error)) = denied.into_iter().find(|(api, _)| !off(api)) {
+    // A bucket that is not in the project's list may be somebody else's: making it will tell.
+    let others = |place: &Option<Place>| match place {
+        Some(Place::Bucket(name)) => {
+            there.things.get(&Kind::Bucket).is_some_and(|all| all.iter().all(|b| Kind::Bucket.name_of(b) != Some(name)))
+        }
+        _ => false,
+    };
+    if let Some((.., error)) = denied.into_iter().find(|(api, place, _)| !off(api) && !others(place)) {
         return Err(explained(error));
     }
     there.enabled = enabled.unwrap_or_else(|| plan.apis.iter().map(|api| (*api).to_owned()).collect());

@@ -317,6 +317,10 @@ pub fn change(plan: &Plan, resource: &Resource, there: &Value, fields: &[String]
         Kind::Service => {
             new["etag"] = there["etag"].clone();
             new["name"] = there["name"].clone();
+            // A revision that somebody named is there already; the service names the next one.
+            if let Some(template) = new["template"].as_object_mut() {
+                template.remove("revision");
+            }
             Call::with(api, Method::Patch, format!("{path}?updateMask={mask}"), new)
         }
         Kind::Job | Kind::Policy => {

@@ -191,10 +191,11 @@ fn steps(
     super::budget::check(engine, export, &statements, handle)?;
     let as_of = engine.clock.now();
     let clock = Instant::now();
-    let rows = ready::check(engine, export, &facts, &statements, handle).and_then(|(asked, replaced)| {
-        warn(report, replaced);
-        query(engine, export, &facts, &statements, asked, handle, report)
-    });
+    let rows =
+        ready::check(engine, export, &facts, &statements, handle, &mut report.jobs).and_then(|(asked, replaced)| {
+            warn(report, replaced);
+            query(engine, export, &facts, &statements, asked, handle, report)
+        });
     report.times.query_ms = millis(clock);
     let prepared = rows?;
     engine.go_on()?;
@@ -289,8 +290,7 @@ fn query(
     report: &mut ExportReport,
 ) -> Result<Prepared, Failure> {
     let asking = Asking { warehouse: engine.warehouse.as_ref(), handle, cancel: &engine.cancel };
-    report.jobs = asked.jobs;
-    let open: Vec<_> = (0..statements.len()).filter(|i| !asked.tables.contains_key(i)).collect();
+    let open: Vec<_> = (0..statements.len()).filter(|i| !asked.contains_key(i)).collect();
     let queries: Vec<_> = open.iter().map(|i| (&export.queries[*i], &statements[*i])).collect();
     let (rest, replaced) = inputs::start(&asking, &queries).map_err(|e| engine.query_failure(e))?;
     warn(report, replaced);
@@ -298,7 +298,7 @@ fn query(
         report.jobs.extend(started.job().map(|job| (query.name.value.clone(), job)));
     }
     let mut by_place: BTreeMap<usize, Started> =
-        asked.tables.into_iter().map(|(place, table)| (place, Started::of(table))).collect();
+        asked.into_iter().map(|(place, table)| (place, Started::of(table))).collect();
     by_place.extend(open.into_iter().zip(rest));
     let started: Vec<Started> = by_place.into_values().collect();
     let scope = scope(export, facts, &started);

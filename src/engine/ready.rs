@@ -23,28 +23,29 @@ use tokio::runtime::Handle;
 /// The name that the number of rows goes by.
 const ROWS: &str = "rows";
 
-/// The rows of the queries that were asked, by their place in the export, and their jobs; the shapes use the same rows.
-#[derive(Default)]
-pub struct Asked {
-    pub tables: BTreeMap<usize, Table>,
-    pub jobs: BTreeMap<String, JobReport>,
-}
+/// The rows of the queries that were asked, by their place in the export; the shapes use the same rows.
+pub type Asked = BTreeMap<usize, Table>;
 
-/// Asks the queries of all conditions, side by side, and decides. `Err` with [`Status::NotReady`] says that it is too early.
+/// The warehouse's jobs by query.
+pub type Jobs = BTreeMap<String, JobReport>;
+
+/// Asks the queries of all conditions, side by side, and decides. `Err` with [`Status::NotReady`] says that it is too early;
+/// what was asked is in `jobs` all the same.
 pub fn check(
     engine: &Engine,
     export: &Export,
     facts: &Facts,
     statements: &[Statement],
     handle: &Handle,
+    jobs: &mut Jobs,
 ) -> Result<(Asked, Vec<Replaced>), Failure> {
     if export.ready.is_empty() {
-        return Ok((Asked::default(), Vec::new()));
+        return Ok((Asked::new(), Vec::new()));
     }
     let asking = Asking { warehouse: engine.warehouse.as_ref(), handle, cancel: &engine.cancel };
-    let (asked, replaced) = ask(&asking, export, statements).map_err(|e| engine.query_failure(e))?;
+    let (asked, replaced) = ask(&asking, export, statements, jobs).map_err(|e| engine.query_failure(e))?;
     for condition in &export.ready {
-        let table = condition.query.as_ref().and_then(|q| place(export, &q.value)).and_then(|i| asked.tables.get(&i));
+        let table = condition.query.as_ref().and_then(|q| place(export, &q.value)).and_then(|i| asked.get(&i));
         if !holds(engine, export, facts, condition, table)? {
             return Err(Failure {
                 status: Status::NotReady,
@@ -68,15 +69,20 @@ fn place(export: &Export, query: &str) -> Option<usize> {
     export.queries.iter().position(|q| q.name.value == query)
 }
 
-fn ask(asking: &Asking<'_>, export: &Export, statements: &[Statement]) -> Result<(Asked, Vec<Replaced>), QueryError> {
+fn ask(
+    asking: &Asking<'_>,
+    export: &Export,
+    statements: &[Statement],
+    jobs: &mut Jobs,
+) -> Result<(Asked, Vec<Replaced>), QueryError> {
     let places: Vec<usize> = (0..export.queries.len()).filter(|i| is_asked(export, *i)).collect();
     let queries: Vec<_> = places.iter().map(|i| (&export.queries[*i], &statements[*i])).collect();
     let (started, replaced) = inputs::start(asking, &queries)?;
-    let mut asked = Asked::default();
+    let mut asked = Asked::new();
     for (place, started) in places.into_iter().zip(started) {
         let failed = |error: WarehouseError| QueryError { query: export.queries[place].name.value.clone(), error };
-        asked.jobs.extend(started.job().map(|job| (export.queries[place].name.value.clone(), job)));
-        asked.tables.insert(place, started.collect().map_err(failed)?);
+        jobs.extend(started.job().map(|job| (export.queries[place].name.value.clone(), job)));
+        asked.insert(place, started.collect().map_err(failed)?);
     }
     Ok((asked, replaced))
 }

@@ -14,6 +14,7 @@
 //! The releases that were gone behind no longer count for the shrink guards; otherwise a corrected run would be measured
 //! against the broken one.
 
+use super::fan_out::fan_out;
 use super::history::{Releases, shows_undated};
 use super::publish::{Artifact, ArtifactKind, Intent, keys, watermark_of};
 use super::release::{PublishOptions, Published, ReleaseError, ReleaseInfo, publish_release};
@@ -250,10 +251,14 @@ pub async fn execute(
     plan: &Plan,
     run_id: &str,
 ) -> Result<Published, RollbackError> {
-    let mut artifacts = Vec::with_capacity(plan.objects.len());
-    for Planned { object, .. } in &plan.objects {
-        artifacts.push(artifact(store.as_ref(), object).await?);
-    }
+    let shared =
+        Arc::new((store.clone(), plan.objects.iter().map(|planned| planned.object.clone()).collect::<Vec<_>>()));
+    let read = move |n: usize| {
+        let shared = shared.clone();
+        async move { artifact(shared.0.as_ref(), &shared.1[n]).await }
+    };
+    let kept = fan_out(plan.objects.len(), store.traffic().at_once, read).await;
+    let artifacts = kept.into_iter().flatten().collect::<Result<Vec<_>, _>>()?;
     let intent = Intent {
         run_id: run_id.to_owned(),
         target_date: plan.target_date,

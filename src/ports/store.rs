@@ -1,5 +1,5 @@
 //! The object store: named objects with a generation, metadata and compare-and-set writes. The published documents lie
-//! in one; runs, releases and claims lie in another.
+//! in one; runs, releases and schedules lie in another.
 //!
 //! Every sentence of the contract below is a test in `adapters::conformance`, which each adapter runs. Deliberately not
 //! here: what a watermark is and when a document may replace another (`engine::publish`).

@@ -1,5 +1,5 @@
 //! What phase6 remembers between runs, as JSON objects in a store of its own (never the public one): runs, releases,
-//! claims, quarantine, backfills. Built on the store port alone, so that the laptop and the cloud share it.
+//! quarantine, backfills. Built on the store port alone, so that the laptop and the cloud share it.
 //!
 //! ```text
 //! runs/<export>/<run>.json            one run, from its start to its outcome
@@ -8,7 +8,6 @@
 //! alerts/<name>.json                  whether it fires, and whom it has still to tell
 //! releases/<export>/key-<key>.json    what a run published: path, generation, hash, counts
 //! releases/<export>/index.json        the releases in order, for history and guards
-//! claims/<name>.json                  who may work on something, and until when
 //! quarantine/<export>/<run>/<path>    a rejected document, and beside it why
 //! backfills/<id>/<export>/<date>.json one finished day
 //! requests/<run>.json                 what the service was asked for, and how far it came
@@ -18,11 +17,21 @@
 //! decisions/<id>.json                 a gate's verdict; accepted/<trigger>/<cause>.json finds the first
 //! dead-letters/<id>.json              a message that cannot be worked; its body in dead-letter-bodies/<id>
 //! ```
+//!
+//! In a bucket a name takes about one write a second (`adapters::gcp::storage`, `pace`). What that means for each record:
+//!
+//! | record | writes of one name | |
+//! |---|---|---|
+//! | `releases/<export>/index`, `last-runs/<export>` | one a run of the export, by every copy of the service | changes that come at once are one write (`together`); copies take turns by compare-and-set |
+//! | `runs/…`, `requests/…` | two and three in a run's life | a run shorter than that waits with its last record for the rest of the second |
+//! | `slots/<job>/<slot>` | three when it fires | so a tick is on its way up to two seconds later |
+//! | `causes/<cause>`, `backups/<trigger>/<date>` | one a request of that cause, a trigger of that date | |
+//! | `schedules/<job>`, `alerts/<name>` | one a slot, one a change of its state | never more than once a second |
+//! | releases, run keys, decisions, accepted causes, dead letters, quarantine, backfills | one | |
 
 pub mod alerts;
 pub mod backfill;
 pub mod backups;
-pub mod claims;
 pub mod dead_letters;
 pub mod decisions;
 pub mod last_runs;

@@ -1,11 +1,9 @@
 //! Only compiled for tests: `#[cfg(test)]`.
 
-use super::claims::Claim;
 use super::releases::{Committed, Release, ReleasedObject, ReleasedOutcome, Rollback};
 use super::runs::{RunRecord, RunStatus};
 use super::*;
 use crate::adapters::directory::DirectoryStore;
-use crate::adapters::faulty::{Faults, Faulty};
 use crate::adapters::memory::MemoryStore;
 use jiff::{SignedDuration, Timestamp};
 
@@ -152,43 +150,6 @@ async fn a_finished_run_answers_its_key() {
     state.record_run(&run("r2", RunStatus::Duplicate)).await.unwrap();
     assert_eq!(state.run_of_key(key).await.unwrap().unwrap().run_id, "r1");
     assert_eq!(state.run_ids("e").await.unwrap(), ["r2", "r1"]);
-}
-
-#[tokio::test]
-async fn a_claim_has_one_holder_and_a_term() {
-    let state = state();
-    let (noon, term) = (at("2025-12-12T12:00:00Z"), SignedDuration::from_secs(60));
-    let claim = async |owner: &str, now: Timestamp| state.claim("slot a/b", owner, now, term).await.unwrap();
-    let Claim::Taken(lease) = claim("one", noon).await else { panic!("free") };
-    let later = |s| noon + SignedDuration::from_secs(s);
-    assert_eq!(claim("two", later(59)).await, Claim::Held { owner: "one".into(), until: later(60) });
-    assert!(matches!(state.renew(&lease, later(30), term).await.unwrap(), Claim::Taken(_)));
-    assert!(matches!(claim("two", later(89)).await, Claim::Held { .. }));
-    let Claim::Taken(stolen) = claim("two", later(90)).await else { panic!("expired") };
-    assert!(matches!(state.renew(&lease, later(91), term).await.unwrap(), Claim::Held { .. }));
-    // The former holder cannot give back what is no longer its own.
-    state.give_back(lease).await.unwrap();
-    assert!(matches!(claim("three", later(92)).await, Claim::Held { .. }));
-    state.give_back(stolen).await.unwrap();
-    assert!(matches!(claim("three", later(93)).await, Claim::Taken(_)));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_claims_one_is_taken_also_with_lost_replies() {
-    for seed in 0..30 {
-        let faults = Faults { error_after: 100, error_before: 100, delay: 500, crash: 0 };
-        let inner = Arc::new(MemoryStore::new());
-        let mut tasks = tokio::task::JoinSet::new();
-        for n in 0..6 {
-            let store = Faulty::new(inner.clone(), faults, seed * 10 + n);
-            let state = State::new(Arc::new(store)).without_pauses();
-            let now = at("2025-12-12T12:00:00Z");
-            tasks.spawn(async move { state.claim("x", &n.to_string(), now, SignedDuration::from_secs(60)).await });
-        }
-        let answers = tasks.join_all().await;
-        let taken = answers.iter().filter(|a| matches!(a, Ok(Claim::Taken(_)))).count();
-        assert_eq!(taken, 1, "seed {seed}: {answers:?}");
-    }
 }
 
 #[tokio::test]

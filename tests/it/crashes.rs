@@ -1,21 +1,17 @@
 //! `kill -9` at any moment of `phase6 serve` under a stream of messages: nothing is lost, no cause is published twice, `latest`
 //! never goes back, and it is up again at once. `PHASE6_KILLS` says how often (25; the whole is 1,000).
 
-use crate::harness::{Sandbox, root};
+use crate::harness::Sandbox;
+use crate::stream::{self, Stream, TRIGGER};
 use jiff::civil::Date;
 use phase6::adapters::directory::DirectoryStore;
-use phase6::adapters::faulty::Random;
 use phase6::adapters::sqlite_bus::SqliteBus;
-use phase6::engine::invariants::{self as published, Violation};
-use phase6::model::completion::CompletionMessage;
-use phase6::ports::bus::{Bus, Message, NewMessage, Subscription};
+use phase6::engine::invariants::Violation;
 use phase6::ports::clock::SystemClock;
 use phase6::service::invariants as served;
 use phase6::service::settings::{DEAD_LETTER, WORKER};
 use phase6::state::State;
-use phase6::state::requests::RequestStatus;
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -23,70 +19,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
-const PROJECT: &str = r#"version: 1
-calendar: {timezone: America/New_York, day_starts_at: "04:00"}
-targets:
-  local:
-    warehouse: {type: duckdb, data: warehouse}
-    store: {type: directory, path: public}
-    state: {type: directory, path: state}
-    bus: {type: embedded, path: bus}
-topics: {predictions_complete: upstream, export_trigger: trigger, export_complete: complete}
-triggers:
-  - name: orchestrator
-    topic: predictions_complete
-    schema: schemas/messages/predictions-complete.schema.json
-    dedupe_by: =message.metadata.batch_id
-    when:
-      - {if: '=message.status in ["success", "partial"]', else: status is neither success nor partial}
-    publish:
-      topic: export_trigger
-      message: {export_types: [days, cards], target_date: =message.game_date, update_latest: true, upstream_batch_id: =message.metadata.batch_id}
-"#;
-
-const DAYS: &str = r"export: days
-description: A document for each day, and the latest of them.
-params: {target_date: date}
-queries:
-  teams: {sql: 'SELECT team, wins FROM `league.teams` ORDER BY team'}
-shape: {date: =target_date, made: =now, teams: {$each: teams, $fields: [team, wins]}}
-files: [{path: 'days/{{ target_date }}.json', aliases: [{path: days/latest.json}]}]
-";
-
-const CARDS: &str = r"export: cards
-description: A card for each team, and a list of them.
-params: {target_date: date}
-queries:
-  teams: {sql: 'SELECT team, wins FROM `league.teams` ORDER BY team'}
-documents:
-  - name: card
-    each: teams by team
-    shape: {team: =key, date: =target_date}
-    files: [{path: 'cards/{{ key }}.json'}]
-  - name: index
-    index_of: card
-    shape: {date: =target_date, teams: {$each: teams, $value: =row.team}}
-    files: [{path: cards/index.json}]
-";
-
-const TABLE: &str = "CREATE TABLE league.teams (team STRING NOT NULL, wins INT64 NOT NULL);\n";
-
-const TRIGGER: &str = "phase6-orchestrator";
+const TARGET: &str = "{warehouse: {type: duckdb, data: warehouse}, store: {type: directory, path: public}, \
+                      state: {type: directory, path: state}, bus: {type: embedded, path: bus}}";
 
 /// A delivery that a killed process had is free again after so long.
 const LEASE: &str = "1s";
-
-fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::empty();
-    sandbox.write("phase6_publishing.yaml", PROJECT);
-    sandbox.write("exports/days.yaml", DAYS);
-    sandbox.write("exports/cards.yaml", CARDS);
-    sandbox.write("warehouse/league/teams.csv", "team,wins\nBOS,3\nDEN,2\nLAL,1\n");
-    sandbox.write("schemas/tables/league.sql", TABLE);
-    let contract = "schemas/messages/predictions-complete.schema.json";
-    sandbox.write(contract, &std::fs::read_to_string(root().join(contract)).unwrap());
-    sandbox
-}
 
 /// A running `phase6 serve`, and when it said that it had started.
 struct Running {
@@ -130,78 +67,36 @@ impl Running {
 struct World {
     sandbox: Sandbox,
     runtime: Runtime,
-    random: Random,
-    bus: SqliteBus,
-    public: DirectoryStore,
-    state: State,
-    /// By topic.
-    sent: BTreeMap<&'static str, BTreeSet<String>>,
-    /// The last body of each topic, sent again now and then.
-    last: BTreeMap<&'static str, String>,
+    stream: Stream,
     latest: Option<Date>,
     startups: Vec<Duration>,
 }
 
 impl World {
     fn new() -> World {
-        let sandbox = sandbox();
+        let sandbox = stream::sandbox(TARGET, "");
         let at = |name: &str| sandbox.path().join(name);
-        World {
-            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
-            random: Random::new(7),
-            bus: SqliteBus::open(&at("bus"), Arc::new(SystemClock)).unwrap(),
-            public: DirectoryStore::new(at("public")),
-            state: State::new(Arc::new(DirectoryStore::new(at("state")))),
-            sandbox,
-            sent: BTreeMap::new(),
-            last: BTreeMap::new(),
-            latest: None,
-            startups: Vec::new(),
-        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let bus = Arc::new(SqliteBus::open(&at("bus"), Arc::new(SystemClock)).unwrap());
+        let public = Arc::new(DirectoryStore::new(at("public")));
+        let state = State::new(Arc::new(DirectoryStore::new(at("state"))));
+        let stream = runtime.block_on(Stream::new(bus, public, state, 7));
+        World { sandbox, runtime, stream, latest: None, startups: Vec::new() }
     }
 
-    fn publish(&mut self, topic: &'static str, body: String) {
-        let message = NewMessage { body: body.clone().into_bytes(), ..NewMessage::default() };
-        let id = self.runtime.block_on(self.bus.publish(topic, &message)).unwrap();
-        self.sent.entry(topic).or_default().insert(id);
-        self.last.insert(topic, body);
-    }
-
-    /// Mostly good messages, some a second time, some that a rule or a check turns away.
     fn send(&mut self, n: usize) {
-        let topic = if self.random.below(3) == 0 { "upstream" } else { "trigger" };
-        let day = format!("2025-12-{:02}", 1 + self.random.below(20));
-        let kind = self.random.below(20);
-        let body = match (topic, kind) {
-            (_, 0..4) if self.last.contains_key(topic) => self.last[topic].clone(),
-            (_, 4) => "no JSON".to_owned(),
-            ("upstream", _) => {
-                let status = if kind == 5 { "failed" } else { "success" };
-                let metadata = json!({"batch_id": format!("batch-{n}"), "completion_pct": 99.5});
-                json!({"status": status, "game_date": day, "metadata": metadata}).to_string()
-            }
-            (_, 5) => json!({"export_types": ["nothing"], "target_date": day}).to_string(),
-            _ => {
-                let exports = [json!(["days"]), json!(["cards"]), json!(["days", "cards"])]
-                    [self.random.below(3) as usize]
-                    .clone();
-                let latest = self.random.below(4) > 0;
-                json!({"export_types": exports, "target_date": day, "correlation_id": format!("c-{n}"), "update_latest": latest})
-                    .to_string()
-            }
-        };
-        self.publish(topic, body);
+        self.runtime.block_on(self.stream.send(n));
     }
 
     /// One life: messages before and while it works, and a kill when nobody expects it.
     fn life(&mut self, round: usize) {
         // No more than it can work off between two kills, or the end would be one long wait.
-        let messages = if self.waiting() > 30 { 0 } else { 2 + self.random.below(4) as usize };
-        let early = self.random.below(messages as u64 + 1) as usize;
+        let messages = if self.waiting() > 30 { 0 } else { 2 + self.stream.random.below(4) as usize };
+        let early = self.stream.random.below(messages as u64 + 1) as usize;
         (0..early).for_each(|n| self.send(round * 10 + n));
         let running = Running::start(&self.sandbox);
         // From before it has started to some requests later.
-        let life = Duration::from_millis(10 + self.random.below(450));
+        let life = Duration::from_millis(10 + self.stream.random.below(450));
         for n in early..messages {
             std::thread::sleep(life / messages.max(1) as u32);
             self.send(round * 10 + n);
@@ -222,7 +117,7 @@ impl World {
 
     /// Messages that somebody has still to answer.
     fn waiting(&self) -> usize {
-        let backlog = |s: &&str| self.runtime.block_on(self.bus.backlog(s)).map_or(0, |b| b.messages);
+        let backlog = |s: &&str| self.runtime.block_on(self.stream.bus.backlog(s)).map_or(0, |b| b.messages);
         [TRIGGER, WORKER, DEAD_LETTER].iter().map(backlog).sum::<u64>() as usize
     }
 
@@ -246,74 +141,14 @@ impl World {
         self.look();
     }
 
-    /// All that a topic was ever given.
-    fn heard(&self, topic: &str) -> Vec<Message> {
-        let witness = Subscription {
-            name: format!("witness-{topic}"),
-            topic: topic.to_owned(),
-            lease: Duration::from_secs(60),
-            backoff: (Duration::from_secs(60), Duration::from_secs(60)),
-            max_attempts: 5,
-            dead_letter_topic: None,
-            from_earliest: true,
-        };
-        self.runtime.block_on(async {
-            self.bus.ensure(&witness).await.unwrap();
-            let mut messages = Vec::new();
-            loop {
-                let pulled = self.bus.pull(&witness.name, 1000, Duration::ZERO).await.unwrap();
-                if pulled.is_empty() {
-                    return messages;
-                }
-                messages.extend(pulled.into_iter().map(|d| d.message));
-            }
-        })
-    }
-
-    fn judge(&self) -> Vec<Violation> {
-        let (up, trigger, complete) = (self.heard("upstream"), self.heard("trigger"), self.heard("complete"));
-        for (topic, sent) in &self.sent {
-            let heard = if *topic == "upstream" { &up } else { &trigger };
-            let heard: BTreeSet<&String> = heard.iter().map(|m| &m.id).collect();
-            assert!(sent.iter().all(|id| heard.contains(id)), "`{topic}` kept all {} messages", sent.len());
+    fn judge(&mut self) -> Vec<Violation> {
+        let (mut found, summary) = self.runtime.block_on(self.stream.judge());
+        for subscription in [TRIGGER, WORKER, DEAD_LETTER] {
+            let backlog = self.runtime.block_on(self.stream.bus.backlog(subscription)).unwrap();
+            found.extend(served::every_lease_is_free(backlog, &[]));
         }
-        let mut found = Vec::new();
-        self.runtime.block_on(async {
-            for message in up.iter().chain(&trigger) {
-                found.extend(served::acknowledged_is_answered(&self.state, message).await);
-            }
-            let requests = self.state.requests(usize::MAX).await.unwrap();
-            let ids: Vec<String> = requests.iter().filter_map(|r| r.cause.message_id.clone()).collect();
-            found.extend(served::everything_came_to_an_end(&self.state, &ids).await);
-            found.extend(served::one_run_for_each_cause(&self.state).await);
-            let mut told = BTreeSet::new();
-            for message in &complete {
-                let completion: CompletionMessage = serde_json::from_slice(&message.body).unwrap();
-                found.extend(served::completion_equals_record(&self.state, &completion).await);
-                told.insert(completion.run_id);
-            }
-            for request in requests.iter().filter(|r| r.status != RequestStatus::Duplicate) {
-                assert_eq!(request.status, RequestStatus::Success, "{}: {:?}", request.run_id, request.reason);
-                assert!(told.contains(&request.run_id), "nobody was told of the end of run {}", request.run_id);
-            }
-            for subscription in [TRIGGER, WORKER, DEAD_LETTER] {
-                found.extend(served::every_lease_is_free(self.bus.backlog(subscription).await.unwrap(), &[]));
-            }
-            found.extend(published::no_path_goes_back(&self.public).await);
-            for export in ["days", "cards"] {
-                found.extend(published::one_release_for_each_run_key(&self.state, export).await);
-                found.extend(published::releases_name_what_exists(&self.public, &self.state, export).await);
-            }
-            let duplicates = requests.iter().filter(|r| r.status == RequestStatus::Duplicate).count();
-            println!(
-                "{} upstream and {} trigger messages, {} requests ({duplicates} duplicates), {} completion messages, {} dead letters",
-                up.len(),
-                trigger.len(),
-                requests.len(),
-                complete.len(),
-                self.state.dead_letter_count().await.unwrap()
-            );
-        });
+        println!("{summary:?}");
+        assert!(summary.failed.is_empty(), "{:#?}", summary.failed);
         found
     }
 }

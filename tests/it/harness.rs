@@ -62,6 +62,11 @@ impl Sandbox {
         Ran::of(self.command(args).output().expect("the program starts"))
     }
 
+    /// Runs `phase6 ARGS` here with more variables in its environment.
+    pub fn run_with(&self, args: &str, variables: &[(&str, &str)]) -> Ran {
+        Ran::of(self.command(args).envs(variables.iter().copied()).output().expect("the program starts"))
+    }
+
     /// The command, to be started otherwise.
     pub fn command(&self, args: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_phase6"));

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(feature = "gcp")]
+mod bigquery;
 mod browser;
 mod bus;
 mod cases;
@@ -12,6 +14,10 @@ mod deploy;
 mod deploy_live;
 mod examples;
 mod exit_codes;
+#[cfg(feature = "gcp")]
+mod faults;
+#[cfg(feature = "gcp")]
+mod fleet;
 mod harness;
 mod incidents;
 mod killed;
@@ -20,4 +26,5 @@ mod own_tests;
 mod service;
 mod shipped;
 mod simulation;
+mod stream;
 mod tidy;

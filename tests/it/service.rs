@@ -11,3 +11,5 @@ mod pubsub;
 mod refusals;
 mod scenarios;
 mod secrets;
+#[cfg(feature = "gcp")]
+mod seed_commands;

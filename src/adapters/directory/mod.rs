@@ -29,6 +29,7 @@ use locks::Locks;
 use record::{Entry, Live, RECORD_VERSION, Record};
 use rustix::fs::{AtFlags, CWD, Stat, fdatasync, linkat, renameat, unlinkat};
 use rustix::io::Errno;
+pub(in crate::adapters) use staging::Session as Scratch;
 use staging::{Session, Staged, hash_file, link_or_copy, stage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -39,6 +40,12 @@ use tree::{Call, Place, Tree};
 
 /// How many replaced contents of an object stay readable.
 pub const DEFAULT_KEEP: usize = 20;
+
+/// A folder of this process below `base`, for stores that have no place of their own. It goes when it is dropped, and those of
+/// processes that were killed go when the next one is made.
+pub(in crate::adapters) fn scratch(base: &Path, store: &str) -> Result<Scratch, StoreError> {
+    Session::begin(base, Call { operation: "spool", path: "", store })
+}
 
 /// The directory store.
 pub struct DirectoryStore {

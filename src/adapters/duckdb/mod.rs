@@ -202,6 +202,11 @@ mod tests {
     use crate::model::{Data, Value};
     use crate::ports::cancel::Watchdog;
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn it_conforms() {
+        crate::adapters::warehouse_conformance::run(Arc::new(DuckDb::new(None, BTreeMap::new()))).await;
+    }
+
     fn rows(sql: &str, params: &[Param]) -> Vec<Batch> {
         let mut rows = DuckDb::new(None, BTreeMap::new()).start(sql, None, &[], params, &Cancel::default()).unwrap();
         std::iter::from_fn(|| rows.next().unwrap()).collect()

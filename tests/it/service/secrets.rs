@@ -127,3 +127,47 @@ fn a_secret_in_a_wrong_address_is_not_repeated() {
         assert!(own, "{said}");
     }
 }
+
+/// Credentials of Google that are at hand are not shown to who stands in for Google.
+#[cfg(feature = "gcp")]
+#[test]
+fn an_emulator_hears_no_credentials() {
+    const REFRESH: &str = "refresh-token-s3cret";
+    let (port, heard) = parrot();
+    let desk = Desk::small();
+    let project = desk.sandbox.read("phase6_publishing.yaml");
+    let cloud = project
+        .replace(
+            "store: {type: directory, path: public, prefix: v1}",
+            "store: {type: gcs, bucket: public-bucket, prefix: v1}",
+        )
+        .replace("state: {type: directory, path: state}", "state: {type: gcs, bucket: state-bucket}")
+        .replace("warehouse: {type: duckdb, data: warehouse}", "warehouse: {type: bigquery, project: p, location: EU}")
+        .replace("bus: {type: embedded, path: bus}", "bus: {type: pubsub, project: p}");
+    assert_eq!(
+        cloud.matches("type: gcs").count() + cloud.matches("bigquery").count() + cloud.matches("pubsub").count(),
+        4
+    );
+    desk.sandbox.write("phase6_publishing.yaml", &cloud);
+    let key = format!(
+        r#"{{"type":"authorized_user","client_id":"c","client_secret":"{UNUSED}","refresh_token":"{REFRESH}"}}"#
+    );
+    desk.sandbox.write("credentials.json", &key);
+    let emulator = format!("http://127.0.0.1:{port}");
+    for command in ["doctor", "publish export_trigger --message '{}'"] {
+        let mut started = desk.sandbox.command(command);
+        for api in ["STORAGE", "BIGQUERY", "PUBSUB"] {
+            started.env(format!("{api}_EMULATOR_HOST"), &emulator);
+        }
+        let file = desk.sandbox.path().join("credentials.json");
+        let output = started.env("GOOGLE_APPLICATION_CREDENTIALS", file).output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(!output.status.success(), "the parrot is no service: {said}");
+        assert!(!said.contains(REFRESH) && !said.contains(UNUSED), "{command}: {said}");
+    }
+    let heard = heard.lock().unwrap().to_lowercase();
+    assert!(heard.contains("state-bucket"), "the stand-in was called:\n{heard}");
+    for word in ["authorization", "bearer", "x-goog-user-project", REFRESH, UNUSED] {
+        assert!(!heard.contains(word), "{word}:\n{heard}");
+    }
+}

@@ -11,6 +11,8 @@
 
 mod calls;
 mod columns;
+#[cfg(test)]
+mod conformance;
 mod errors;
 mod job;
 mod page;

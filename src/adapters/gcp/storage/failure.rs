@@ -162,7 +162,7 @@ fn reason_of(detail: &StatusDetails) -> Option<String> {
     }
 }
 
-/// An error and what it came from.
+/// An error and what it came from, without what must not be written down.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -173,7 +173,22 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         next = source.source();
     }
-    text
+    without_sessions(&text)
+}
+
+/// Hides the ids of resumable sessions, which stand in the addresses that errors name: whoever has one may write the object
+/// without any credentials for a week.
+fn without_sessions(text: &str) -> String {
+    const KEY: &str = "upload_id=";
+    let mut parts = text.split(KEY);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.%~".contains(c))).unwrap_or(part.len());
+        out.push_str(KEY);
+        out.push('…');
+        out.push_str(&part[end..]);
+    }
+    out
 }
 
 impl std::fmt::Display for Failure {
@@ -183,5 +198,23 @@ impl std::fmt::Display for Failure {
             (Some(status), None) => write!(f, "{status}: {}", self.message),
             (None, _) => f.write_str(&self.message),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sessions_id_is_not_written_down() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // Nobody listens on port 1: the real error of the real client.
+        let url = "http://127.0.0.1:1/upload/storage/v1/b/b/o?uploadType=resumable&upload_id=AD-8ljQ_s3cret%2B&name=x";
+        let error = reqwest::Client::new().put(url).send().await.unwrap_err();
+        assert!(error.to_string().contains("s3cret"), "the client names addresses: {error}");
+        let message = Failure::transport(&error).message;
+        assert!(message.contains("upload_id=…&name=x") && !message.contains("s3cret"), "{message}");
+        assert_eq!(without_sessions("a upload_id=x1 b upload_id=y"), "a upload_id=… b upload_id=…");
+        assert_eq!(without_sessions("nothing"), "nothing");
     }
 }

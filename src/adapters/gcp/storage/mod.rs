@@ -28,6 +28,7 @@ mod tests;
 pub use pace::Limits;
 
 use super::{Api, Google};
+use crate::adapters::directory::{Scratch, scratch};
 use crate::ports::store::{
     Body, Condition, Object, ObjectInfo, ObjectStore, PutOptions, StoreError, StoreErrorKind, Traffic, Version,
     check_path,
@@ -41,6 +42,7 @@ use pace::{Pace, jittered};
 use reqwest::Method;
 use resource::{FIELDS, Resource, metadata_patch, stored_metadata};
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -51,6 +53,8 @@ pub struct BucketStore {
     contents: Contents,
     pace: Pace,
     seen: Seen,
+    /// Where documents wait to be sent; made at the first use.
+    spool: Mutex<Option<Scratch>>,
 }
 
 impl BucketStore {
@@ -62,6 +66,7 @@ impl BucketStore {
             api: JsonApi { google, bucket: bucket.to_owned() },
             pace: Pace::new(limits),
             seen: Seen::default(),
+            spool: Mutex::default(),
         }
     }
 
@@ -215,6 +220,16 @@ impl AsRef<[u8]> for Shared {
 impl ObjectStore for BucketStore {
     fn describe(&self) -> String {
         failure::describe(&self.api.bucket)
+    }
+
+    fn spool_dir(&self) -> Result<PathBuf, StoreError> {
+        let mut spool = self.spool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(scratch) = spool.as_ref().filter(|scratch| scratch.folder.is_dir()) {
+            return Ok(scratch.folder.clone());
+        }
+        // One for each user: the folder of another's could not be written.
+        let base = std::env::temp_dir().join(format!("phase6-spool-{}", rustix::process::getuid().as_raw()));
+        Ok(spool.insert(scratch(&base, &self.describe())?).folder.clone())
     }
 
     fn traffic(&self) -> Traffic {

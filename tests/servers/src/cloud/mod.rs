@@ -50,7 +50,7 @@ pub struct World {
     pub calls: Vec<Call>,
     /// Answers to the next calls instead of real ones.
     pub failing: VecDeque<u16>,
-    /// Changing calls that still work; afterwards all answer 500.
+    /// Changing calls that still work; afterwards all answer 403.
     pub changes_left: Option<u32>,
     /// Calls (method and a part of the path) that are answered with 403.
     pub denied: Vec<(&'static str, &'static str)>,
@@ -78,7 +78,8 @@ impl Drop for Server {
 impl Server {
     /// A project `number` 123456789 with nothing in it but enabled services.
     pub async fn start() -> Server {
-        let world = Arc::new(Mutex::new(World::default()));
+        let enabled = ["cloudapis.googleapis.com".to_owned()].into();
+        let world = Arc::new(Mutex::new(World { enabled, ..World::default() }));
         let app = Router::new().fallback(answer).with_state(world.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -195,7 +196,7 @@ impl World {
         }
         if changes && let Some(left) = &mut self.changes_left {
             if *left == 0 {
-                return Err(Refusal(400, "FAILED_PRECONDITION", "No more changes, on demand.".into()));
+                return Err(Refusal(403, "PERMISSION_DENIED", "No more changes, on demand.".into()));
             }
             *left -= 1;
         }
@@ -254,10 +255,9 @@ impl World {
         }
     }
 
-    /// A service that is not enabled refuses everything; Service Usage and Resource Manager are always there.
+    /// A service that is not enabled refuses everything; Service Usage is always there.
     fn is_enabled(&self, service: &str) -> Result<(), Refusal> {
-        let always = ["serviceusage.googleapis.com", "cloudresourcemanager.googleapis.com"];
-        if always.contains(&service) || self.enabled.contains(service) {
+        if service == "serviceusage.googleapis.com" || self.enabled.contains(service) {
             return Ok(());
         }
         let message = format!("{service} has not been used in project 123456789 before or it is disabled.");

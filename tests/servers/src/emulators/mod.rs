@@ -3,6 +3,7 @@
 //!
 //! An emulator's whole life is a [`Running`]: it ends when that is dropped, and also when the test process is killed.
 
+pub mod bigquery;
 pub mod pubsub;
 pub mod storage;
 
@@ -168,7 +169,9 @@ impl Running {
 
     fn log_end(&self) -> String {
         let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
+        // The Pub/Sub emulator says two lines about each header of each request.
+        let noise = |line: &&str| line.contains("orwarding key: ") || line.ends_with("StubMethodHandler handle");
+        let lines: Vec<&str> = log.lines().filter(|line| !noise(line)).collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
 

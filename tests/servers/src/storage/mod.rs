@@ -98,10 +98,15 @@ impl Server {
         locked(&self.shared.calls).clone()
     }
 
+    /// All calls so far, and from now on none.
+    pub fn take_calls(&self) -> Vec<Call> {
+        std::mem::take(&mut *locked(&self.shared.calls))
+    }
+
     /// How many calls there were of each kind (`objects.insert`, `objects.list`), and from now on none.
     pub fn take_counts(&self) -> BTreeMap<&'static str, usize> {
         let mut counts = BTreeMap::new();
-        for call in std::mem::take(&mut *locked(&self.shared.calls)) {
+        for call in self.take_calls() {
             *counts.entry(call.kind).or_default() += 1;
         }
         counts

@@ -85,6 +85,8 @@ const READ_ONLY: &[&str] = &[
 /// Fields that are checked and not kept as they come.
 const CHECKED: &[&str] = &["crc32c", "md5Hash"];
 
+// The server's own clock, which is nobody else's business.
+#[allow(clippy::disallowed_methods)]
 fn micros() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX))
 }
