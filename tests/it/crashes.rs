@@ -126,10 +126,10 @@ impl World {
         let running = Running::start(&self.sandbox);
         let up = running.started.recv_timeout(Duration::from_secs(60)).expect("it starts");
         self.startups.push(up - running.begun);
-        // Of many deliveries that a kill cut off, the next is up to ten minutes away.
+        // Of many deliveries that a kill cut off, the next is up to a minute away.
         let (mut progress, mut left) = (Instant::now(), usize::MAX);
         while left > 0 {
-            assert!(progress.elapsed() < Duration::from_secs(620), "{left} messages do not come to an end");
+            assert!(progress.elapsed() < Duration::from_secs(120), "{left} messages do not come to an end");
             std::thread::sleep(Duration::from_millis(100));
             self.look();
             let now = self.waiting();

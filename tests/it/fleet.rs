@@ -151,7 +151,9 @@ fn drain(cloud: &Cloud, stream: &mut Stream, copies: &Copies) {
         if now < left {
             (progress, left) = (Instant::now(), now);
         }
-        if progress.elapsed() > Duration::from_secs(180) {
+        // Of many deliveries that a kill cut off, the next is up to a minute away; the emulator counts over all messages of
+        // the subscription.
+        if progress.elapsed() > Duration::from_secs(240) {
             let open = cloud.runtime.block_on(stream.tell());
             let logs: String = (0..copies.running.len()).map(|n| tail(&copies.log(n))).collect();
             panic!("{left} messages do not come to an end:\n{open}\n{logs}");
@@ -201,9 +203,9 @@ fn four_copies_that_are_killed_at_random_run_each_cause_once() {
     for n in 0..messages() {
         cloud.runtime.block_on(stream.send(n));
         std::thread::sleep(Duration::from_millis(stream.random.below(120)));
-        match stream.random.below(10) {
+        match stream.random.below(20) {
             0 | 1 => copies.kill(stream.random.below(4) as usize),
-            2..5 => copies.start_the_dead(),
+            2..8 => copies.start_the_dead(),
             _ => {}
         }
     }
@@ -217,7 +219,7 @@ fn four_copies_that_are_killed_at_random_run_each_cause_once() {
     println!("4 copies, {} kills, {ticks} ticks, {summary:?}, in {:?}", copies.kills, begun.elapsed());
     assert!(violations.is_empty(), "{violations:#?}");
     assert!(summary.failed.is_empty(), "{:#?}", summary.failed);
-    assert!(copies.kills >= messages() / 20 && ticks > 0);
+    assert!(copies.kills >= messages() / 25 && ticks > 0);
 }
 
 /// What a call is about: an object's name, else the list of a bucket.
@@ -286,8 +288,8 @@ fn a_run_costs_so_many_calls_to_cloud_storage() {
     println!("written: {written:#?}\nread: {read:#?}");
     let of = |kind: &str| kinds.get(kind).copied().unwrap_or_default();
     let writes = of("objects.insert") + of("objects.patch") + of("objects.delete");
-    assert!(writes <= RUNS * 16, "{writes} writes");
-    assert!(of("objects.list") <= RUNS * 2, "{} lists", of("objects.list"));
+    assert!(writes <= RUNS * 12, "{writes} writes");
+    assert!(of("objects.list") <= RUNS, "{} lists", of("objects.list"));
     copies.terminate();
 }
 
