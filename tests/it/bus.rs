@@ -168,7 +168,11 @@ fn who_publishes_is_told_what_the_readers_will_refuse() {
     assert_eq!(s.run(good).expect(0).stderr, "");
     // Nobody has agreed on what the others hold.
     assert_eq!(s.run("publish export_complete --check --message x").expect(0).stderr, "");
-    assert_eq!(pulled(s.run("pull export_trigger --format jsonl")).len(), 2, "what was only warned of, and the good one");
+    assert_eq!(
+        pulled(s.run("pull export_trigger --format jsonl")).len(),
+        2,
+        "what was only warned of, and the good one"
+    );
 }
 
 #[test]

@@ -81,7 +81,11 @@ alerts:
 
 async fn world() -> World {
     let clock = Arc::new(Hand(Mutex::new("2025-12-12T12:00:00Z".parse().unwrap())));
-    let bus = Arc::new(Switched { bus: MemoryBus::new(clock.clone()), off: AtomicBool::new(false), blind: AtomicBool::new(false) });
+    let bus = Arc::new(Switched {
+        bus: MemoryBus::new(clock.clone()),
+        off: AtomicBool::new(false),
+        blind: AtomicBool::new(false),
+    });
     for (name, topic) in [("work", "work"), ("ops", "ops")] {
         let subscription = Subscription {
             name: name.into(),
