@@ -23,7 +23,8 @@ pub mod watermark;
 
 pub use request::run;
 
-#[cfg(all(test, feature = "gcp"))]
+#[cfg(test)]
+#[cfg(feature = "gcp")]
 mod bucket;
 #[cfg(test)]
 mod crash;

@@ -286,7 +286,7 @@ impl World {
         let public = Arc::new(Recording {
             inner: MemoryStore::new(),
             log: log.clone(),
-            list_from: (seed % 2 == 0).then_some(2),
+            list_from: seed.is_multiple_of(2).then_some(2),
         });
         Self { random, protocol, public, state_store: Arc::default(), log, faults, crashes: 0 }
     }

@@ -5,8 +5,7 @@ use super::desk::{Desk, text};
 use phase6_test_servers::emulators::{Running, pubsub, skip};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 
@@ -153,15 +152,14 @@ fn the_door_takes_what_the_emulator_pushes() {
 
 /// A call to the emulator, which answers with JSON.
 fn rest(emulator: &Running, method: &str, path: &str, body: &Value) -> Value {
-    let body = body.to_string();
-    let mut stream = TcpStream::connect(("127.0.0.1", emulator.port())).unwrap();
-    let head = format!("host: {}\r\nconnection: close\r\ncontent-type: application/json", emulator.host());
-    write!(stream, "{method} {path} HTTP/1.1\r\n{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{method} {path}: {answer}");
-    let (open, close) = (answer.find('{').unwrap(), answer.rfind('}').unwrap());
-    serde_json::from_str(&answer[open..=close]).unwrap_or_else(|e| panic!("{e}: {answer}"))
+    let url = format!("{}{path}", emulator.url());
+    let request = match method {
+        "PUT" => ureq::put(&url),
+        _ => ureq::post(&url),
+    };
+    let sent = request.header("content-type", "application/json").send(body.to_string());
+    let mut answer = sent.unwrap_or_else(|e| panic!("{method} {url}: {e}"));
+    serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
 }
 
 /// A copy of the service beside the desk's, with its log in a file.
@@ -210,7 +208,10 @@ fn four_copies_share_the_work() {
         let log = desk.sandbox.read(&copy.log);
         log.lines().filter(|l| l.contains("ended: success")).map(str::to_owned).collect::<Vec<_>>()
     };
-    let each: Vec<usize> = copies.iter().map(|c| ended(c).len()).collect();
+    let each = || copies.iter().map(|c| ended(c).len()).collect::<Vec<_>>();
+    // A run is recorded a moment before it is logged.
+    desk.until("all lines", || (each().iter().sum::<usize>() >= MESSAGES as usize).then_some(()));
+    let each = each();
     assert_eq!(each.iter().sum::<usize>(), MESSAGES as usize, "each is run once: {each:?}");
     assert!(each.iter().all(|n| *n > 0), "nobody takes more than it has hands for: {each:?}");
     assert!(desk.runs().iter().all(|r| r["attempts"] == 1), "nothing was delivered twice");

@@ -80,8 +80,11 @@ fn check_hash(incoming: &Incoming, content: &[u8]) -> Result<(), Reply> {
     }
 }
 
-/// The two parts of a multipart upload: the fields, and the content with its type.
-fn parts(incoming: &Incoming) -> Result<(Map<String, Value>, Option<String>, Bytes), Reply> {
+/// An object's fields, and its content with the type that it came with.
+type Parts = (Map<String, Value>, Option<String>, Bytes);
+
+/// The two parts of a multipart upload.
+fn parts(incoming: &Incoming) -> Result<Parts, Reply> {
     let bad = |why: &str| Reply::error(400, "badContent", &format!("Malformed multipart body: {why}"));
     let kind = incoming.header("content-type").unwrap_or_default();
     let boundary = kind
