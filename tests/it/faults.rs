@@ -6,7 +6,6 @@
 
 use crate::harness::Sandbox;
 use crate::stream::{self, Stream, Summary};
-use jiff::Timestamp;
 use phase6::adapters::duckdb::DuckDb;
 use phase6::adapters::gcp::Google;
 use phase6::adapters::gcp::pubsub::PubSub;
@@ -15,7 +14,7 @@ use phase6::engine::export::Engine;
 use phase6::engine::invariants::Violation;
 use phase6::ports::bus::Bus;
 use phase6::ports::cancel::Cancel;
-use phase6::ports::clock::SystemClock;
+use phase6::ports::clock::{Clock, SystemClock};
 use phase6::service::beats::Beats;
 use phase6::service::server::Server;
 use phase6::service::settings::{Settings, subscriptions};
@@ -185,7 +184,7 @@ fn service(cloud: &Cloud, broken: &View) -> (Service, Settings) {
         clock: Arc::new(SystemClock),
         live: Live::new(setup),
         name: "copy".to_owned(),
-        telemetry: Telemetry::in_memory(Timestamp::now),
+        telemetry: Telemetry::in_memory(|| SystemClock.now()),
         beats: Beats::default(),
         drain: Cancel::default(),
     };

@@ -11,7 +11,7 @@ use phase6::adapters::gcp::Google;
 use phase6::adapters::gcp::pubsub::PubSub;
 use phase6::adapters::gcp::storage::BucketStore;
 use phase6::engine::invariants::Violation;
-use phase6::ports::clock::SystemClock;
+use phase6::ports::clock::{Clock, SystemClock};
 use phase6::service::invariants as served;
 use phase6::state::State;
 use phase6_test_servers::emulators::{self, Running};
@@ -196,7 +196,7 @@ fn four_copies_that_are_killed_at_random_run_each_cause_once() {
     let begun = Instant::now();
     let mut stream = cloud.stream();
     // The job's watermark lies some slots back, so that all copies find ticks to fire at once.
-    let past = Timestamp::now() - SignedDuration::from_mins(3);
+    let past = SystemClock.now() - SignedDuration::from_mins(3);
     cloud.runtime.block_on(stream.state.schedule(JOB, RECORDED, past)).unwrap();
     let mut copies = Copies::new(&cloud, 4);
     copies.start_all();
@@ -213,7 +213,7 @@ fn four_copies_that_are_killed_at_random_run_each_cause_once() {
     drain(&cloud, &mut stream, &copies);
     copies.terminate();
     let (mut violations, summary) = cloud.runtime.block_on(stream.judge());
-    let (slots, ticks) = cloud.runtime.block_on(of_slots(&stream, past, Timestamp::now()));
+    let (slots, ticks) = cloud.runtime.block_on(of_slots(&stream, past, SystemClock.now()));
     violations.extend(slots);
     violations.extend(cloud.runtime.block_on(stream.nothing_left(LEASE + Duration::from_secs(2))));
     println!("4 copies, {} kills, {ticks} ticks, {summary:?}, in {:?}", copies.kills, begun.elapsed());

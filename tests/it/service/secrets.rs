@@ -41,8 +41,7 @@ fn head(mut stream: TcpStream) -> String {
         }
     }
     let said = String::from_utf8_lossy(&read).into_owned();
-    let _ =
-        write!(stream, "HTTP/1.1 500 {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{said}", "No", said.len());
+    let _ = write!(stream, "HTTP/1.1 500 No\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{said}", said.len());
     said
 }
 
