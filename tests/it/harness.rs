@@ -63,6 +63,7 @@ impl Sandbox {
     }
 
     /// Runs `phase6 ARGS` here with more variables in its environment.
+    #[cfg(feature = "gcp")]
     pub fn run_with(&self, args: &str, variables: &[(&str, &str)]) -> Ran {
         Ran::of(self.command(args).envs(variables.iter().copied()).output().expect("the program starts"))
     }

@@ -10,6 +10,7 @@ use phase6::model::completion::CompletionMessage;
 use phase6::ports::bus::{Bus, Message, NewMessage, Subscription};
 use phase6::ports::store::ObjectStore;
 use phase6::service::invariants as served;
+#[cfg(feature = "gcp")]
 use phase6::service::settings::{DEAD_LETTER, WORKER};
 use phase6::state::State;
 use phase6::state::requests::RequestStatus;

@@ -29,6 +29,7 @@ use locks::Locks;
 use record::{Entry, Live, RECORD_VERSION, Record};
 use rustix::fs::{AtFlags, CWD, Stat, fdatasync, linkat, renameat, unlinkat};
 use rustix::io::Errno;
+#[cfg(feature = "gcp")]
 pub(in crate::adapters) use staging::Session as Scratch;
 use staging::{Session, Staged, hash_file, link_or_copy, stage};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +44,7 @@ pub const DEFAULT_KEEP: usize = 20;
 
 /// A folder of this process below `base`, for stores that have no place of their own. It goes when it is dropped, and those of
 /// processes that were killed go when the next one is made.
+#[cfg(feature = "gcp")]
 pub(in crate::adapters) fn scratch(base: &Path, store: &str) -> Result<Scratch, StoreError> {
     Session::begin(base, Call { operation: "spool", path: "", store })
 }
