@@ -151,8 +151,7 @@ fn drain(cloud: &Cloud, stream: &mut Stream, copies: &Copies) {
         if now < left {
             (progress, left) = (Instant::now(), now);
         }
-        // Of many deliveries that a kill cut off, the next is up to a minute away; the emulator counts over all messages of
-        // the subscription.
+        // What a kill cut off comes again when its lease has ended; who has to wait for another's turn waits longer.
         if progress.elapsed() > Duration::from_secs(240) {
             let open = cloud.runtime.block_on(stream.tell());
             let logs: String = (0..copies.running.len()).map(|n| tail(&copies.log(n))).collect();
