@@ -84,10 +84,26 @@ impl stub::TopicAdmin for Topics {
     }
 }
 
+fn emulated() -> Google {
+    Google::new(&|name| (name == "PUBSUB_EMULATOR_HOST").then(|| "127.0.0.1:9".to_owned())).unwrap()
+}
+
+#[tokio::test]
+async fn an_emulator_gets_no_retry_policy() {
+    let (on_google, _) = bus(None, &[]).await;
+    assert!(on_google.wanted(&subscription()).retry_policy.is_some());
+    let on_emulator = PubSub::new(Arc::new(emulated()), "p", Arc::new(SystemClock));
+    assert_eq!(on_emulator.wanted(&subscription()).retry_policy, None);
+}
+
+/// The stubs stand for the service itself, which an emulator is not in everything.
 async fn bus(has: Option<model::Subscription>, refuses: &[&'static str]) -> (PubSub, Arc<Server>) {
+    bus_of(Google::new(&|_| None).unwrap(), has, refuses).await
+}
+
+async fn bus_of(google: Google, has: Option<model::Subscription>, refuses: &[&'static str]) -> (PubSub, Arc<Server>) {
     let server = Arc::new(Server { has: Mutex::new(has), refuses: refuses.to_vec(), calls: Mutex::default() });
-    let google = Google::new(&|name| (name == "PUBSUB_EMULATOR_HOST").then(|| "127.0.0.1:9".to_owned())).unwrap();
-    let me = google.credentials(Api::PubSub).unwrap();
+    let me = emulated().credentials(Api::PubSub).unwrap();
     let bus = PubSub::new(Arc::new(google), "p", Arc::new(SystemClock));
     let publisher = BasePublisher::builder().with_endpoint("http://127.0.0.1:9").with_credentials(me).build();
     let clients = Clients {
@@ -181,7 +197,7 @@ async fn it_is_never_moved_and_never_turned_from_push_to_pull() {
 
 #[tokio::test]
 async fn a_bus_that_is_not_there_is_transient() {
-    let (bus, _) = bus(Some(right()), &[]).await;
+    let (bus, _) = bus_of(emulated(), Some(right()), &[]).await;
     bus.ensure(&subscription()).await.unwrap();
     let error = bus.pull("sub", 1, Duration::from_secs(5)).await.unwrap_err();
     assert_eq!(error.kind, BusErrorKind::Transient, "{error}");
