@@ -11,26 +11,26 @@ use std::sync::Arc;
 #[cfg(feature = "gcp")]
 use {crate::adapters::gcp::Google, std::sync::OnceLock};
 
-/// The target's BigQuery.
+/// The target's BigQuery, which bills no query more than the cap in bytes.
 #[cfg(feature = "gcp")]
-pub fn warehouse(target: &Target) -> Result<Arc<dyn Warehouse>, Exit> {
-    use crate::config::WarehouseTarget::{BigQuery, DuckDb};
-    match &target.warehouse {
-        BigQuery { project, location, max_bytes_billed, .. } => {
-            Ok(Arc::new(crate::adapters::gcp::bigquery::BigQuery::new(
-                google()?,
-                project.clone(),
-                location.clone(),
-                *max_bytes_billed,
-            )))
-        }
-        DuckDb { .. } => Err(fail(Exit::Usage, format!("target `{}` has no BigQuery", target.name.value))),
-    }
+pub fn warehouse(
+    _target: &Target,
+    project: &str,
+    location: Option<&str>,
+    cap: u64,
+) -> Result<Arc<dyn Warehouse>, Exit> {
+    use crate::adapters::gcp::bigquery::BigQuery;
+    Ok(Arc::new(BigQuery::new(google()?, project.to_owned(), location.map(str::to_owned), cap)))
 }
 
 /// The target's BigQuery.
 #[cfg(not(feature = "gcp"))]
-pub fn warehouse(target: &Target) -> Result<Arc<dyn Warehouse>, Exit> {
+pub fn warehouse(
+    target: &Target,
+    _project: &str,
+    _location: Option<&str>,
+    _cap: u64,
+) -> Result<Arc<dyn Warehouse>, Exit> {
     Err(absent(target, "BigQuery", "a target with a duckdb warehouse"))
 }
 

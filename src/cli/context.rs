@@ -14,6 +14,7 @@ use crate::model::dates::DayRule;
 use crate::model::request::{Cause, CauseKind, ExportRequest};
 use crate::ports::bus::{Bus, BusError, BusErrorKind};
 use crate::ports::cancel::Cancel;
+use crate::ports::chance::chance;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::store::ObjectStore;
 use crate::ports::warehouse::Warehouse;
@@ -21,7 +22,6 @@ use crate::service::settings::{DEAD_LETTER, Settings, subscriptions};
 use crate::state::State;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -123,7 +123,9 @@ pub fn duckdb(project: &Project, global: &Global) -> Result<Arc<DuckDb>, Exit> {
 pub fn warehouse(project: &Project, global: &Global) -> Result<Arc<dyn Warehouse>, Exit> {
     let target = target(project, global)?;
     match (&global.data, &target.warehouse) {
-        (None, WarehouseTarget::BigQuery { .. }) => cloud::warehouse(target),
+        (None, WarehouseTarget::BigQuery { project, location, max_bytes_billed, .. }) => {
+            cloud::warehouse(target, project, location.as_deref(), *max_bytes_billed)
+        }
         _ => Ok(duckdb(project, global)?),
     }
 }
@@ -281,12 +283,6 @@ pub fn request(
 pub fn run_id(now: Timestamp) -> String {
     let stamp = now.to_string().replace(['-', ':'], "");
     format!("{}-{:04x}", stamp.trim_end_matches('Z'), chance() & 0xffff)
-}
-
-/// A number that no other process has. (Process ids are none: in containers every copy is process 1, and on Cloud Run every
-/// host is called `localhost`.)
-pub fn chance() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 /// An export by its name.

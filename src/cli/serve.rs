@@ -153,7 +153,7 @@ fn started(telemetry: &Telemetry, setup: &Setup, listen: Option<&str>) {
 /// This copy's own name: what it claims is its own alone.
 fn name() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{host}-{}-{:08x}", std::process::id(), context::chance() & 0xffff_ffff)
+    format!("{host}-{}-{:08x}", std::process::id(), crate::ports::chance::chance() & 0xffff_ffff)
 }
 
 /// What a signal or a changed file asks for.

@@ -5,6 +5,7 @@ use super::compare::{Policy, There, places};
 use super::permissions;
 use super::plan::Plan;
 use super::resources::Kind;
+use crate::model::percent;
 use crate::ports::cloud::{Api, Call, Cloud, CloudError, CloudErrorKind, Method};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -124,16 +125,10 @@ pub async fn pages(cloud: &Arc<dyn Cloud>, first: Call, key: &str) -> Result<Vec
         }
         let token = page["nextPageToken"].as_str().filter(|token| !token.is_empty());
         let Some(token) = token else { return Ok(all) };
-        next = Call { path: format!("{}&pageToken={}", first.path, encoded(token)), ..first.clone() };
+        next = Call { path: format!("{}&pageToken={}", first.path, percent::segment(token)), ..first.clone() };
     }
     let message = format!("{first}: the listing has more than {MAX_PAGES} pages");
     Err(CloudError { kind: CloudErrorKind::Invalid, message })
-}
-
-/// A text in a query.
-fn encoded(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 fn api(place: &Place) -> Api {

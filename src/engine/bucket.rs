@@ -6,8 +6,8 @@ use super::publish::{Artifact, ArtifactKind, Intent, Outcome};
 use super::release::{PublishOptions, Published, ReleaseInfo, publish_release};
 use super::simulation::{EXPORT, make_run, passes};
 use crate::adapters::faulty::Random;
-use crate::adapters::gcp::Google;
 use crate::adapters::gcp::storage::{BucketStore, Limits};
+use crate::adapters::gcp::{Api, Google};
 use crate::ports::store::{Body, ObjectStore};
 use crate::state::State;
 use phase6_test_servers::storage::{Chaos, Server};
@@ -25,9 +25,7 @@ async fn server() -> Server {
 
 /// The two buckets as a process of its own sees them.
 fn stores(server: &Server, limits: Limits) -> (Arc<dyn ObjectStore>, State) {
-    let url = server.url.clone();
-    let google = Google::new(&move |name| (name == "STORAGE_EMULATOR_HOST").then(|| url.clone())).unwrap();
-    let google = Arc::new(google);
+    let google = Google::at(Api::Storage, &server.url);
     let open = |bucket| Arc::new(BucketStore::new(google.clone(), bucket).with_limits(limits));
     (open("docs"), State::new(open("state")))
 }
@@ -139,16 +137,7 @@ async fn lives(seed: u64) -> (u64, Vec<invariants::Violation>) {
     server.chaos(Chaos::default());
     server.write_rate(None);
     let (store, state) = stores(&server, Limits::NONE);
-    let public = store.as_ref();
-    let mut found = invariants::only_valid_documents(public, passes).await;
-    found.extend(invariants::no_path_goes_back(public).await);
-    found.extend(invariants::one_release_for_each_run_key(&state, EXPORT).await);
-    found.extend(invariants::releases_name_what_exists(public, &state, EXPORT).await);
-    for head in state.release_history(EXPORT).await.unwrap() {
-        let release = state.release(EXPORT, &head).await.unwrap().unwrap();
-        found.extend(invariants::release_is_readable(public, &release).await);
-    }
-    (finished, found)
+    (finished, invariants::of_publication(store.as_ref(), &state, EXPORT, passes).await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

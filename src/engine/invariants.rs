@@ -28,6 +28,25 @@ fn violation(invariant: u8, what: impl Into<String>) -> Violation {
     Violation { invariant, what: what.into() }
 }
 
+/// What every publication of an export must have left behind: 1, 2, 4, 6, and 5 of each of its releases.
+#[cfg(test)]
+pub async fn of_publication(
+    public: &dyn ObjectStore,
+    state: &State,
+    export: &str,
+    passes: impl Fn(&str, &[u8]) -> Result<(), String>,
+) -> Vec<Violation> {
+    let mut found = only_valid_documents(public, passes).await;
+    found.extend(no_path_goes_back(public).await);
+    found.extend(one_release_for_each_run_key(state, export).await);
+    found.extend(releases_name_what_exists(public, state, export).await);
+    for head in state.release_history(export).await.unwrap() {
+        let release = state.release(export, &head).await.unwrap().unwrap();
+        found.extend(release_is_readable(public, &release).await);
+    }
+    found
+}
+
 /// 1. Only documents that pass (their schema and guards) are in the public store, live or kept.
 pub async fn only_valid_documents(
     store: &dyn ObjectStore,

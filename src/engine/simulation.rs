@@ -358,16 +358,7 @@ impl World {
     fn finally(&self) -> Vec<Violation> {
         let (public, state) = (self.public.as_ref(), self.state());
         let mut found = self.midway();
-        now(async {
-            found.extend(invariants::only_valid_documents(public, passes).await);
-            found.extend(invariants::no_path_goes_back(public).await);
-            found.extend(invariants::one_release_for_each_run_key(&state, EXPORT).await);
-            found.extend(invariants::releases_name_what_exists(public, &state, EXPORT).await);
-            for head in state.release_history(EXPORT).await.unwrap() {
-                let release = state.release(EXPORT, &head).await.unwrap().unwrap();
-                found.extend(invariants::release_is_readable(public, &release).await);
-            }
-        });
+        found.extend(now(invariants::of_publication(public, &state, EXPORT, passes)));
         let mut shown: BTreeMap<&str, Vec<Watermark>> = BTreeMap::new();
         let log = self.log.lock().unwrap();
         for (path, mark) in log.iter() {

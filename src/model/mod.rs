@@ -5,6 +5,7 @@ pub mod dates;
 pub mod facts;
 pub mod hex;
 pub mod message;
+pub mod percent;
 pub mod report;
 pub mod request;
 pub mod rows;

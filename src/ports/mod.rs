@@ -2,6 +2,7 @@
 
 pub mod bus;
 pub mod cancel;
+pub mod chance;
 pub mod clock;
 pub mod cloud;
 pub mod notifier;

@@ -44,11 +44,11 @@ pub mod schedules;
 pub mod service_retention;
 mod together;
 
+use crate::ports::chance::jittered;
 use crate::ports::store::{Body, Condition, ObjectStore, PutOptions, StoreError, StoreErrorKind, Version};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -251,9 +251,7 @@ impl Attempts {
         if self.pause.is_zero() {
             tokio::task::yield_now().await;
         } else {
-            // Between half of it and all of it, so that those who met do not meet again.
-            let random = u32::try_from(RandomState::new().build_hasher().finish() % 512).unwrap_or(0);
-            tokio::time::sleep(self.pause / 2 + self.pause / 1024 * random).await;
+            tokio::time::sleep(jittered(self.pause)).await;
             self.pause = (self.pause * 2).min(Duration::from_secs(2));
         }
         Ok(())

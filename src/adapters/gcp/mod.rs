@@ -13,6 +13,8 @@ pub use crate::ports::cloud::Api;
 use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
 use std::collections::BTreeMap;
 use std::fmt;
+#[cfg(test)]
+use std::sync::Arc;
 use std::sync::OnceLock;
 
 /// Credentials, endpoints and the HTTP client of one process.
@@ -36,6 +38,12 @@ impl Google {
             .build()
             .map_err(|e| CloudError(format!("the HTTP client cannot be made: {e}")))?;
         Ok(Self { emulators: Api::ALL.into_iter().filter_map(given).collect(), http, default: OnceLock::new() })
+    }
+
+    /// With one server in the place of one service.
+    #[cfg(test)]
+    pub fn at(api: Api, url: &str) -> Arc<Self> {
+        Arc::new(Self::new(&|name| (name == api.emulator_variable()).then(|| url.to_owned())).expect("a client"))
     }
 
     /// Where the service answers, without a slash at the end.
@@ -81,6 +89,20 @@ impl Google {
 fn endpoint(value: &str) -> String {
     let value = value.trim_end_matches('/');
     if value.contains("://") { value.to_owned() } else { format!("http://{value}") }
+}
+
+/// An error with what lies below it, each told once: HTTP clients say in their first sentence only that something failed.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(below) = next {
+        let more = below.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = below.source();
+    }
+    text
 }
 
 /// Why Google Cloud cannot be used at all.

@@ -3,7 +3,8 @@
 //! Every call here may be repeated: reading and cancelling change nothing, and an insert carries the id of its job.
 
 use super::errors::{DUPLICATE, Fault, Origin};
-use crate::adapters::gcp::{Api, Google};
+use crate::adapters::gcp::{Api, Google, causes};
+use crate::ports::chance::jittered;
 use serde_json::Value as Json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,16 +28,8 @@ impl Backoff {
     /// The pause after the failure number `failed`, from 1.
     pub fn pause(&self, failed: u32) -> Duration {
         let whole = self.first.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(self.most);
-        whole / 2 + whole.mul_f64(f64::from(random::<2>().map_or(0, u16::from_le_bytes)) / 131_072.0)
+        jittered(whole)
     }
-}
-
-/// Random bytes of the system.
-pub fn random<const N: usize>() -> Option<[u8; N]> {
-    use ring::rand::SecureRandom;
-    let mut bytes = [0; N];
-    ring::rand::SystemRandom::new().fill(&mut bytes).ok()?;
-    Some(bytes)
 }
 
 /// One call: what it asks, and for how long the answer is waited for.
@@ -135,12 +128,5 @@ impl Calls {
 }
 
 fn transport(error: reqwest::Error) -> Fault {
-    // The address stands in the error, the cause below it; both are told, once.
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    Fault::transport(message)
+    Fault::transport(causes(&error))
 }

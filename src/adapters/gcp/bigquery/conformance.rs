@@ -7,8 +7,8 @@ use phase6_test_servers::emulators;
 use serde_json::{Value, json};
 
 fn warehouse(host: &str, location: &str) -> Arc<BigQuery> {
-    let google = Google::new(&|name| (name == "BIGQUERY_EMULATOR_HOST").then(|| host.to_owned())).unwrap();
-    Arc::new(BigQuery::new(Arc::new(google), emulators::bigquery::PROJECT.into(), Some(location.into()), 1 << 30))
+    let google = Google::at(Api::BigQuery, host);
+    Arc::new(BigQuery::new(google, emulators::bigquery::PROJECT.into(), Some(location.into()), 1 << 30))
 }
 
 fn taught(schema: &[(&str, &str, &str)], rows: Vec<Vec<Value>>) -> Script {

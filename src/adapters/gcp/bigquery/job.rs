@@ -1,11 +1,12 @@
 //! One job's life: inserted under an id of ours, waited for, asked what it cost, and cancelled when nobody wants it any more.
 
-use super::calls::{Call, Calls, random};
+use super::calls::{Call, Calls};
 use super::errors::{DUPLICATE, Fault};
 use super::page::Page;
 use super::wire::{self, Limits};
 use crate::model::Statement;
 use crate::model::report::JobReport;
+use crate::ports::chance::chance;
 use serde_json::Value as Json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,8 +166,7 @@ impl Drop for Job {
 
 /// What tells this attempt's id from every other's: the same request may be worked by two processes at once.
 fn attempt_name(attempt: u32) -> String {
-    let random = random::<8>().map_or_else(|| std::process::id().to_string(), |bytes| crate::model::hex::hex(&bytes));
-    format!("{attempt}-{random}")
+    format!("{attempt}-{:016x}", chance())
 }
 
 /// A job's statistics; BigQuery writes its 64-bit numbers as texts.

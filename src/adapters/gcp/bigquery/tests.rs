@@ -9,10 +9,9 @@ use serde_json::json;
 const CAP: u64 = 20_000_000_000;
 
 fn warehouse(server: &Server) -> BigQuery {
-    let url = server.url.clone();
-    let google = Google::new(&|name| (name == "BIGQUERY_EMULATOR_HOST").then(|| url.clone())).unwrap();
     let backoff = Backoff { attempts: 4, first: Duration::from_millis(2), most: Duration::from_millis(20) };
-    BigQuery::new(Arc::new(google), "p1".into(), Some("us-west2".into()), CAP).with_backoff(backoff)
+    BigQuery::new(Google::at(Api::BigQuery, &server.url), "p1".into(), Some("us-west2".into()), CAP)
+        .with_backoff(backoff)
 }
 
 fn statement(sql: &str) -> Statement {

@@ -1,7 +1,7 @@
 //! The calls of the subscriber's side, by REST: `subscriptions.pull`, `acknowledge`, `modifyAckDeadline`
 //! (<https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions>).
 
-use super::super::{Api, Google};
+use super::super::{Api, Google, causes};
 use super::errors;
 use crate::ports::bus::{BusError, BusErrorKind};
 use base64::Engine as _;
@@ -163,15 +163,4 @@ impl Rest {
         let code = errors::code_of_rest(status.as_u16(), &error.status);
         Err(errors::answered(&self.bus, tried, code, &error.message))
     }
-}
-
-/// reqwest says in its first sentence only that it failed; why stands below.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(below) = cause {
-        text.push_str(&format!(": {below}"));
-        cause = below.source();
-    }
-    text
 }

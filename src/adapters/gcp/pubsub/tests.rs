@@ -20,9 +20,7 @@ async fn emulator(test: &str) -> Option<Arc<Running>> {
 
 /// A connection of its own, as another process would have.
 fn bus(emulator: &Running, project: &str) -> PubSub {
-    let host = emulator.host();
-    let google = Google::new(&|name| (name == "PUBSUB_EMULATOR_HOST").then(|| host.clone())).unwrap();
-    PubSub::new(Arc::new(google), project, Arc::new(SystemClock))
+    PubSub::new(Google::at(Api::PubSub, &emulator.host()), project, Arc::new(SystemClock))
 }
 
 /// `sub` on `topic`, with the shortest lease that Pub/Sub takes.

@@ -4,6 +4,7 @@
 use super::failure::{Call, Failure};
 use super::resource::{FIELDS, Resource};
 use crate::adapters::gcp::{Api, Google};
+use crate::model::percent::segment;
 use crate::ports::store::{StoreError, StoreErrorKind, Version};
 use reqwest::Method;
 use serde::Deserialize;
@@ -67,16 +68,16 @@ impl JsonApi {
     }
 
     fn url(&self, request: &Request<'_>) -> String {
-        let mut url = format!("{}/storage/v1/b/{}/o", self.google.endpoint(Api::Storage), encode(&self.bucket));
+        let mut url = format!("{}/storage/v1/b/{}/o", self.google.endpoint(Api::Storage), segment(&self.bucket));
         if let Some(object) = request.object {
             url.push('/');
-            url.push_str(&encode(object));
+            url.push_str(&segment(object));
         }
         for (i, (name, value)) in request.query.iter().enumerate() {
             url.push(if i == 0 { '?' } else { '&' });
             url.push_str(name);
             url.push('=');
-            url.push_str(&encode(value));
+            url.push_str(&segment(value));
         }
         url
     }
@@ -144,17 +145,4 @@ pub fn at_version(version: Version) -> Vec<(&'static str, String)> {
 pub fn parse<T: serde::de::DeserializeOwned>(call: Call<'_>, body: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(body)
         .map_err(|e| call.error(StoreErrorKind::Failed, format!("the answer is not what Cloud Storage documents: {e}")))
-}
-
-/// A name as one segment of a URL, or as a value of its query.
-fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }

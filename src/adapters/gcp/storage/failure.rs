@@ -1,5 +1,6 @@
 //! What Cloud Storage's refusals mean: by HTTP status and the documented `reason`, never by the text of a message.
 
+use crate::adapters::gcp::causes;
 use crate::ports::store::{StoreError, StoreErrorKind};
 use google_cloud_gax::error::rpc::StatusDetails;
 use serde::Deserialize;
@@ -164,16 +165,7 @@ fn reason_of(detail: &StatusDetails) -> Option<String> {
 
 /// An error and what it came from, without what must not be written down.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let more = source.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        next = source.source();
-    }
-    without_sessions(&text)
+    without_sessions(&causes(error))
 }
 
 /// Hides the ids of resumable sessions, which stand in the addresses that errors name: whoever has one may write the object

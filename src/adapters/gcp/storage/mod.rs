@@ -29,6 +29,7 @@ pub use pace::Limits;
 
 use super::{Api, Google};
 use crate::adapters::directory::{Scratch, scratch};
+use crate::ports::chance::jittered;
 use crate::ports::store::{
     Body, Condition, Object, ObjectInfo, ObjectStore, PutOptions, StoreError, StoreErrorKind, Traffic, Version,
     check_path,
@@ -38,7 +39,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use content::{Content, Contents, RESUMABLE_FROM, Upload};
 use failure::{Call, Failure};
-use pace::{Pace, jittered};
+use pace::Pace;
 use reqwest::Method;
 use resource::{FIELDS, Resource, metadata_patch, stored_metadata};
 use std::collections::{BTreeMap, HashMap};

@@ -6,8 +6,8 @@
 //! name for itself, and all of them together. The limits count for this process; other copies of the service have their own,
 //! and what they exceed together is met as 429, which makes the name's turns longer for a while.
 
+use crate::ports::chance::jittered;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -136,12 +136,6 @@ impl Turn {
 
 fn doublings(busy: Duration) -> u32 {
     u32::try_from(busy.as_secs() / RAMP.as_secs()).unwrap_or(u32::MAX).min(MAX_DOUBLINGS)
-}
-
-/// Between half of it and all of it, so that those who wait do not come back at once.
-pub fn jittered(longest: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish() % 512;
-    longest / 2 + longest / 1024 * u32::try_from(random).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -6,16 +6,11 @@ use crate::ports::store::PutOptions;
 use phase6_test_servers::emulators;
 use phase6_test_servers::storage::{Fault, Server};
 
-fn google(url: &str) -> Arc<Google> {
-    let url = url.to_owned();
-    Arc::new(Google::new(&move |name| (name == "STORAGE_EMULATOR_HOST").then(|| url.clone())).unwrap())
-}
-
 /// A strict server with a bucket that keeps versions, and a store on it.
 async fn strict() -> (Server, BucketStore) {
     let server = Server::start().await;
     server.bucket("docs", true);
-    let store = BucketStore::new(google(&server.url), "docs");
+    let store = BucketStore::new(Google::at(Api::Storage, &server.url), "docs");
     (server, store)
 }
 
@@ -61,7 +56,7 @@ async fn conforms_on_fake_gcs_server_as_far_as_that_goes() {
         Ok(server) => server,
         Err(reason) => return emulators::skip("conforms_on_fake_gcs_server_as_far_as_that_goes", &reason),
     };
-    let google = google(&server.url());
+    let google = Google::at(Api::Storage, &server.url());
     let made = google
         .http()
         .post(format!("{}/storage/v1/b?project=p", server.url()))
@@ -144,7 +139,7 @@ async fn errors_are_told_by_status_and_reason() {
     }
     server.fail(1, "DELETE", "/o/a", Fault::Answer(403, "forbidden"));
     assert_eq!(store.delete("a", Condition::Any).await.unwrap_err().kind, Kind::Denied);
-    let nowhere = BucketStore::new(google(&server.url), "nowhere");
+    let nowhere = BucketStore::new(Google::at(Api::Storage, &server.url), "nowhere");
     let error = nowhere.put("a", &body("x"), &any()).await.unwrap_err();
     assert!(error.to_string().contains("phase6 deploy"), "{error}");
     assert_eq!(nowhere.list("").await.unwrap_err().kind, Kind::NotFound);
@@ -229,7 +224,7 @@ async fn a_name_is_written_once_a_second_also_where_the_server_insists() {
     let calls = server.calls();
     assert!(calls.iter().all(|call| call.status == 200), "{calls:?}");
     // A second process does not know of the first, and is told by 429.
-    let other = BucketStore::new(google(&server.url), "docs").with_limits(Limits::NONE);
+    let other = BucketStore::new(Google::at(Api::Storage, &server.url), "docs").with_limits(Limits::NONE);
     let info = store.put("a", &body("mine"), &any()).await.unwrap();
     let options = PutOptions { condition: Condition::Match(info.version()), ..any() };
     other.put("a", &body("other"), &options).await.unwrap();

@@ -1,5 +1,6 @@
 //! How the pages write things: times in the project's zone, sizes, durations, states with word, sign and tone.
 
+use crate::model::percent;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use minijinja::value::Kwargs;
@@ -21,8 +22,8 @@ pub fn add(env: &mut Environment<'static>) {
             context! { tone, glyph, word }
         }
     });
-    env.add_filter("segment", |text: String| encoded(&text, false));
-    env.add_filter("path", |text: String| encoded(&text, true));
+    env.add_filter("segment", |text: String| percent::segment(&text));
+    env.add_filter("path", |text: String| percent::path(&text));
     env.add_filter("tojson_text", |value: Value| serde_json::to_string_pretty(&value).unwrap_or_default());
 }
 
@@ -94,19 +95,6 @@ fn number(n: u64) -> String {
     out
 }
 
-/// Percent-encoded; with `slashes`, a path whose segments stay apart.
-fn encoded(text: &str, slashes: bool) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            b'/' if slashes => out.push('/'),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
-
 /// Tone (a class of the style), sign and word of a state. The word alone says it; tone and sign repeat it.
 fn look(status: &str) -> (&'static str, &'static str, String) {
     let (tone, glyph, word) = match status {
@@ -170,8 +158,8 @@ mod tests {
             (millis(3.21), millis(2_500.0), millis(125e3)),
             ("3.2 ms".into(), "2.5 s".into(), "2 min 5 s".into())
         );
-        assert_eq!(encoded("a/b <c>", true), "a/b%20%3Cc%3E");
-        assert_eq!(encoded("tick/x", false), "tick%2Fx");
+        assert_eq!(percent::path("a/b <c>"), "a/b%20%3Cc%3E");
+        assert_eq!(percent::segment("tick/x"), "tick%2Fx");
     }
 
     #[test]

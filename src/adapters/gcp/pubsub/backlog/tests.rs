@@ -1,10 +1,11 @@
 use super::*;
 use phase6_test_servers::monitoring::Server;
+use std::sync::Arc;
 
 const NOW: &str = "2025-12-12T18:00:00Z";
 
-fn google(server: &Server) -> Google {
-    Google::new(&|name| (name == "MONITORING_EMULATOR_HOST").then(|| server.url.clone())).unwrap()
+fn google(server: &Server) -> Arc<Google> {
+    Google::at(Api::Monitoring, &server.url)
 }
 
 async fn asked(server: &Server, subscription: &str) -> Result<Backlog, BusError> {

@@ -84,27 +84,31 @@ impl stub::TopicAdmin for Topics {
     }
 }
 
-fn emulated() -> Google {
-    Google::new(&|name| (name == "PUBSUB_EMULATOR_HOST").then(|| "127.0.0.1:9".to_owned())).unwrap()
+fn emulated() -> Arc<Google> {
+    Google::at(Api::PubSub, "127.0.0.1:9")
 }
 
 #[tokio::test]
 async fn an_emulator_gets_no_retry_policy() {
     let (on_google, _) = bus(None, &[]).await;
     assert!(on_google.wanted(&subscription()).retry_policy.is_some());
-    let on_emulator = PubSub::new(Arc::new(emulated()), "p", Arc::new(SystemClock));
+    let on_emulator = PubSub::new(emulated(), "p", Arc::new(SystemClock));
     assert_eq!(on_emulator.wanted(&subscription()).retry_policy, None);
 }
 
 /// The stubs stand for the service itself, which an emulator is not in everything.
 async fn bus(has: Option<model::Subscription>, refuses: &[&'static str]) -> (PubSub, Arc<Server>) {
-    bus_of(Google::new(&|_| None).unwrap(), has, refuses).await
+    bus_of(Arc::new(Google::new(&|_| None).unwrap()), has, refuses).await
 }
 
-async fn bus_of(google: Google, has: Option<model::Subscription>, refuses: &[&'static str]) -> (PubSub, Arc<Server>) {
+async fn bus_of(
+    google: Arc<Google>,
+    has: Option<model::Subscription>,
+    refuses: &[&'static str],
+) -> (PubSub, Arc<Server>) {
     let server = Arc::new(Server { has: Mutex::new(has), refuses: refuses.to_vec(), calls: Mutex::default() });
     let me = emulated().credentials(Api::PubSub).unwrap();
-    let bus = PubSub::new(Arc::new(google), "p", Arc::new(SystemClock));
+    let bus = PubSub::new(google, "p", Arc::new(SystemClock));
     let publisher = BasePublisher::builder().with_endpoint("http://127.0.0.1:9").with_credentials(me).build();
     let clients = Clients {
         publisher: publisher.await.unwrap(),
