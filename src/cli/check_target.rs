@@ -9,8 +9,8 @@ use crate::config::lint::sql::plausible_facts;
 use crate::config::{Export, Loaded, Query};
 use crate::diagnostics::{Diagnostic, Sources};
 use crate::engine::budget;
-use crate::engine::export::DEFAULT_TIMEOUT;
-use crate::model::{Field, Purpose};
+use crate::engine::export::purpose;
+use crate::model::Field;
 use crate::ports::warehouse::{DryRun, WarehouseError, WarehouseErrorKind as Kind};
 use crate::sql::template::{Rendered, render_in};
 
@@ -54,19 +54,14 @@ fn rendered<'p>(loaded: &'p Loaded, export: &'p Export) -> Vec<(&'p Query, Rende
     let one = |query: &'p Query| {
         let name = format!("{}.{}", export.name.value, query.name.value);
         let mut rendered = render_in(&name, query, &facts, &project.root, Some(&loaded.sources)).ok()?;
-        rendered.statement.purpose = Purpose {
-            export: export.name.value.clone(),
-            run_id: String::new(),
-            max_bytes_billed: [query.max_bytes_billed, export.max_bytes_billed].into_iter().flatten().min(),
-            time_limit: Some(export.timeout.unwrap_or(DEFAULT_TIMEOUT)),
-        };
+        rendered.statement.purpose = purpose("", export, query);
         Some((query, rendered))
     };
     export.queries.iter().filter_map(one).collect()
 }
 
 fn together(export: &Export, billed: u64) -> Option<Diagnostic> {
-    let cap = export.max_bytes_billed.filter(|cap| billed > *cap)?;
+    let cap = budget::over_together(export, billed)?;
     let message = format!("its queries together would be billed {}, and its cap is {}", bytes(billed), bytes(cap));
     Some(Diagnostic::error("over-cap", message, export.name.span).help("raise `max_bytes_billed`, or read less"))
 }

@@ -8,7 +8,7 @@ use super::report::bytes;
 use crate::config::path::PathTemplate;
 use crate::config::{DocumentDecl, Export, WarehouseTarget};
 use crate::engine::budget;
-use crate::engine::export::{Engine, for_run, statements};
+use crate::engine::export::{Engine, statements};
 use crate::engine::facts::{facts, path_text};
 use crate::model::Facts;
 use crate::model::request::ExportRequest;
@@ -138,10 +138,8 @@ async fn planned(engine: &Engine, request: &ExportRequest, export: &Export, pric
         Err(reason) => return PlannedExport { error: Some(reason), ..plan },
     };
     plan.paths = paths(engine, request, export, &facts);
-    let asked = match statements(engine, export, &facts) {
-        Ok(made) => {
-            made.into_iter().zip(&export.queries).map(|(s, q)| for_run(s, request, export, q)).collect::<Vec<_>>()
-        }
+    let asked = match statements(engine, request, export, &facts) {
+        Ok(made) => made,
         Err(failure) => return PlannedExport { error: Some(failure.reason), ..plan },
     };
     let answers = budget::ask(&engine.warehouse, &asked).await;
@@ -158,7 +156,7 @@ async fn planned(engine: &Engine, request: &ExportRequest, export: &Export, pric
     }
     plan.bytes_billed = plan.queries.iter().filter_map(|q| q.bytes_billed).sum();
     plan.cost = money(plan.bytes_billed, price);
-    let together = plan.max_bytes_billed.is_some_and(|cap| plan.bytes_billed > cap);
+    let together = budget::over_together(export, plan.bytes_billed).is_some();
     plan.over_cap = together || plan.queries.iter().any(|q| q.over_cap);
     plan
 }

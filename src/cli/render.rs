@@ -20,7 +20,7 @@ fn prepared(global: &Global, args: &RenderArgs) -> Result<Exit, Exit> {
     let facts =
         crate::engine::facts::facts(&loaded.project, &export, &request).map_err(|e| context::fail(Exit::Usage, e))?;
     let engine = context::engine(loaded, global)?;
-    let statements = crate::engine::export::statements(&engine, &export, &facts).map_err(|failure| {
+    let statements = crate::engine::export::statements(&engine, &request, &export, &facts).map_err(|failure| {
         for finding in &failure.findings {
             eprintln!("{}: {}", finding.place.as_deref().unwrap_or_default(), finding.message);
         }

@@ -39,19 +39,24 @@ pub fn check(engine: &Engine, export: &Export, statements: &[Statement], handle:
         )));
     }
     let total: u64 = costs.iter().map(|(_, cost)| cost.billed).sum();
-    match export.max_bytes_billed {
-        Some(cap) if total > cap => Err(Failure::permanent(format!(
+    match over_together(export, total) {
+        Some(cap) => Err(Failure::permanent(format!(
             "nothing was run: its queries together would be billed {}, and the export's cap is {} (`max_bytes_billed`)",
             size(total),
             size(cap)
         ))),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
 /// Whether a statement would be refused.
 pub fn over(cost: &Cost) -> bool {
     cost.billed > cost.cap
+}
+
+/// The export's own cap in bytes, where what its queries would be billed together exceeds it.
+pub fn over_together(export: &Export, billed: u64) -> Option<u64> {
+    export.max_bytes_billed.filter(|cap| billed > *cap)
 }
 
 /// Dry-runs statements side by side; the answers are in their order.

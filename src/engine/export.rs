@@ -185,9 +185,7 @@ fn steps(
     report: &mut ExportReport,
 ) -> Result<(), Failure> {
     let facts = facts(&engine.project, export, request).map_err(Failure::permanent)?;
-    let statements = statements(engine, export, &facts)?;
-    let statements: Vec<Statement> =
-        export.queries.iter().zip(statements).map(|(query, s)| for_run(s, request, export, query)).collect();
+    let statements = statements(engine, request, export, &facts)?;
     super::budget::check(engine, export, &statements, handle)?;
     let as_of = engine.clock.now();
     let clock = Instant::now();
@@ -230,14 +228,21 @@ fn steps(
     published
 }
 
-/// The bound SQL of every query.
-pub fn statements(engine: &Engine, export: &Export, facts: &Facts) -> Result<Vec<Statement>, Failure> {
+/// The bound SQL of every query, with what a warehouse that bills is told about it.
+pub fn statements(
+    engine: &Engine,
+    request: &ExportRequest,
+    export: &Export,
+    facts: &Facts,
+) -> Result<Vec<Statement>, Failure> {
     let mut findings = Vec::new();
     let mut statements = Vec::new();
     for query in &export.queries {
         let name = format!("{}.{}", export.name.value, query.name.value);
         match template::render_in(&name, query, facts, &engine.project.root, Some(&engine.sources)) {
-            Ok(rendered) => statements.push(rendered.statement),
+            Ok(rendered) => {
+                statements.push(Statement { purpose: purpose(&request.run_id, export, query), ..rendered.statement });
+            }
             Err(found) => findings.extend(found),
         }
     }
@@ -247,15 +252,14 @@ pub fn statements(engine: &Engine, export: &Export, facts: &Facts) -> Result<Vec
     Err(Failure::of_findings("its SQL cannot be rendered", &findings, &engine.sources))
 }
 
-/// The statement with what a warehouse that bills is told about it.
-pub fn for_run(statement: Statement, request: &ExportRequest, export: &Export, query: &Query) -> Statement {
-    let purpose = Purpose {
+/// What a query of an export is asked for.
+pub fn purpose(run_id: &str, export: &Export, query: &Query) -> Purpose {
+    Purpose {
         export: export.name.value.clone(),
-        run_id: request.run_id.clone(),
+        run_id: run_id.to_owned(),
         max_bytes_billed: [query.max_bytes_billed, export.max_bytes_billed].into_iter().flatten().min(),
         time_limit: Some(export.timeout.unwrap_or(DEFAULT_TIMEOUT)),
-    };
-    Statement { purpose, ..statement }
+    }
 }
 
 /// Rows and compiled shapes.
