@@ -19,6 +19,7 @@ pub enum Api {
     Iam,
     ResourceManager,
     ServiceUsage,
+    SecretManager,
 }
 
 impl Api {
@@ -35,6 +36,7 @@ impl Api {
             Self::Iam => "https://iam.googleapis.com",
             Self::ResourceManager => "https://cloudresourcemanager.googleapis.com",
             Self::ServiceUsage => "https://serviceusage.googleapis.com",
+            Self::SecretManager => "https://secretmanager.googleapis.com",
         }
     }
 
@@ -51,6 +53,7 @@ impl Api {
             Self::Iam => "IAM_EMULATOR_HOST",
             Self::ResourceManager => "RESOURCE_MANAGER_EMULATOR_HOST",
             Self::ServiceUsage => "SERVICE_USAGE_EMULATOR_HOST",
+            Self::SecretManager => "SECRET_MANAGER_EMULATOR_HOST",
         }
     }
 
@@ -59,7 +62,7 @@ impl Api {
         self.public_endpoint().trim_start_matches("https://")
     }
 
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::BigQuery,
         Self::Storage,
         Self::PubSub,
@@ -70,6 +73,7 @@ impl Api {
         Self::Iam,
         Self::ResourceManager,
         Self::ServiceUsage,
+        Self::SecretManager,
     ];
 }
 
@@ -145,6 +149,8 @@ pub enum CloudErrorKind {
     Changed,
     /// 401 and 403: we may not.
     Denied,
+    /// 403 `SERVICE_DISABLED`: the service is not enabled, or was a moment ago and is not everywhere yet.
+    Disabled,
     /// Other 4xx: the call is wrong.
     Invalid,
     /// Tried often enough; later it may work.

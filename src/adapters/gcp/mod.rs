@@ -4,6 +4,7 @@
 //! login` on a laptop); no key ever stands in the project. A service that an emulator stands in for is asked without any.
 
 pub mod bigquery;
+mod identity;
 pub mod pubsub;
 pub mod rest;
 pub mod storage;
@@ -11,17 +12,20 @@ pub mod storage;
 pub use crate::ports::cloud::Api;
 
 use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
+use google_cloud_auth::errors::CredentialsError;
+use identity::Identity;
 use std::collections::BTreeMap;
 use std::fmt;
 #[cfg(test)]
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// Credentials, endpoints and the HTTP client of one process.
 pub struct Google {
     emulators: BTreeMap<Api, String>,
     http: reqwest::Client,
-    default: OnceLock<Result<Credentials, String>>,
+    ours: OnceLock<Credentials>,
 }
 
 impl Google {
@@ -32,12 +36,12 @@ impl Google {
         let given = |api: Api| env(api.emulator_variable()).filter(|v| !v.is_empty()).map(|v| (api, endpoint(&v)));
         let http = reqwest::Client::builder()
             .user_agent(concat!("phase6/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(std::time::Duration::from_secs(10))
+            .connect_timeout(Duration::from_secs(10))
             // Calls go to addresses that the program itself made: an answer that sends it elsewhere is not followed.
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| CloudError(format!("the HTTP client cannot be made: {e}")))?;
-        Ok(Self { emulators: Api::ALL.into_iter().filter_map(given).collect(), http, default: OnceLock::new() })
+        Ok(Self { emulators: Api::ALL.into_iter().filter_map(given).collect(), http, ours: OnceLock::new() })
     }
 
     /// With one server in the place of one service.
@@ -56,18 +60,13 @@ impl Google {
         self.emulators.contains_key(&api)
     }
 
-    /// Who we are to the service: nobody to an emulator, the default credentials to Google.
-    pub fn credentials(&self, api: Api) -> Result<Credentials, CloudError> {
+    /// Who we are to the service: nobody to an emulator, the default credentials to Google. They are looked for at the first call.
+    pub fn credentials(&self, api: Api) -> Credentials {
         if self.is_emulated(api) {
-            return Ok(credentials::anonymous::Builder::new().build());
+            return credentials::anonymous::Builder::new().build();
         }
-        let found = self.default.get_or_init(|| credentials::Builder::default().build().map_err(|e| e.to_string()));
-        found.clone().map_err(|reason| {
-            CloudError(format!(
-                "no Google credentials were found: {reason} (on a laptop run `gcloud auth application-default login`; on Google \
-                 Cloud give the service a service account)"
-            ))
-        })
+        let look = || credentials::Builder::default().build().map_err(|e| CredentialsError::from_source(false, e));
+        self.ours.get_or_init(|| Identity::new(look).into()).clone()
     }
 
     /// The client, for requests to [`Self::endpoint`] with [`Self::authorization`].
@@ -76,13 +75,82 @@ impl Google {
     }
 
     /// The headers that say who we are; cached and renewed by the credentials themselves.
-    pub async fn authorization(&self, api: Api) -> Result<http::HeaderMap, CloudError> {
-        match self.credentials(api)?.headers(http::Extensions::new()).await {
+    async fn authorization(&self, api: Api) -> Result<http::HeaderMap, Unanswered> {
+        match self.credentials(api).headers(http::Extensions::new()).await {
             Ok(CacheableResource::New { data, .. }) => Ok(data),
             Ok(CacheableResource::NotModified) => Ok(http::HeaderMap::new()),
-            Err(e) => Err(CloudError(format!("Google gave no access token: {e}"))),
+            Err(e) => Err(Unanswered::Credentials { reason: no_credentials(&e), for_now: e.is_transient() }),
         }
     }
+
+    /// Sends a request of [`Self::http`] as who we are, and reads the answer, whatever it says, within `patience` and `most` bytes.
+    pub async fn ask(
+        &self,
+        api: Api,
+        request: reqwest::RequestBuilder,
+        patience: Duration,
+        most: usize,
+    ) -> Result<Answer, Unanswered> {
+        let who = self.authorization(api).await?;
+        // An address may hold what nobody else should know, and every caller names what it asked for.
+        let lost = |e: reqwest::Error| Unanswered::Lost(causes(&e.without_url()));
+        let mut response = request.headers(who).timeout(patience).send().await.map_err(lost)?;
+        let status = response.status().as_u16();
+        let mut body = Vec::with_capacity(response.content_length().unwrap_or(0).min(RESERVED) as usize);
+        while let Some(part) = response.chunk().await.map_err(lost)? {
+            if body.len() + part.len() > most {
+                return Err(Unanswered::TooLong(most));
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(Answer { status, body })
+    }
+}
+
+/// The most memory, in bytes, that is taken for an answer because its header says so.
+const RESERVED: u64 = 64 << 20;
+
+/// The answer to a request, which may be a refusal.
+#[derive(Debug)]
+pub struct Answer {
+    /// Of HTTP.
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unanswered {
+    /// There are no credentials, perhaps only for now: nothing was sent.
+    Credentials { reason: String, for_now: bool },
+    /// The way there or back failed or took too long: the request may have been carried out.
+    Lost(String),
+    /// The answer has more than so many bytes.
+    TooLong(usize),
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credentials { reason, .. } | Self::Lost(reason) => f.write_str(reason),
+            Self::TooLong(most) => write!(f, "the answer has more than {most} bytes"),
+        }
+    }
+}
+
+/// Why there are none, and what to do.
+fn no_credentials(error: &CredentialsError) -> String {
+    format!(
+        "Google gave no access token: {} (on a laptop run `gcloud auth application-default login`; on Google Cloud give the \
+         service a service account)",
+        causes(error)
+    )
 }
 
 /// `localhost:8085` and `http://localhost:8085/` name the same emulator.

@@ -1,6 +1,6 @@
 //! Plain REST calls with our credentials, for what has no adapter of its own: `deploy` and its comparisons.
 
-use super::{Api, Google};
+use super::{Answer, Api, Google, Unanswered};
 use crate::ports::cloud::{Call, Cloud, CloudError, CloudErrorKind, Method};
 use async_trait::async_trait;
 use serde_json::Value;
@@ -42,34 +42,33 @@ impl Rest {
     async fn once(&self, call: &Call) -> Result<Value, CloudError> {
         let google = &self.0;
         let failed = |kind, message: String| CloudError { kind, message: format!("{call}: {message}") };
-        let who = google.authorization(call.api).await;
-        let mut headers = who.map_err(|e| failed(CloudErrorKind::NoCredentials, e.to_string()))?;
-        // Calls of a user's own credentials need a project that they are counted for; the credentials say which.
-        headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
         let url = format!("{}{}", google.endpoint(call.api), call.path);
-        let mut request = google.http().request(method(call.method), url).headers(headers).timeout(TIMEOUT);
+        let mut request =
+            google.http().request(method(call.method), url).header(http::header::ACCEPT, "application/json");
         if let Some(body) = &call.body {
             request = request.header(http::header::CONTENT_TYPE, "application/json").body(body.to_string());
         } else if call.method == Method::Post {
             request = request.header(http::header::CONTENT_LENGTH, "0");
         }
-        let lost = |e: reqwest::Error| failed(CloudErrorKind::Transient, e.without_url().to_string());
-        let mut response = request.send().await.map_err(lost)?;
-        let status = response.status();
-        let mut body = Vec::new();
-        while let Some(part) = response.chunk().await.map_err(lost)? {
-            body.extend_from_slice(&part);
-            if body.len() > MAX_ANSWER {
-                return Err(failed(CloudErrorKind::Invalid, format!("the answer has more than {MAX_ANSWER} bytes")));
-            }
-        }
+        let answer = google.ask(call.api, request, TIMEOUT, MAX_ANSWER).await;
+        let Answer { status, body } = answer.map_err(|e| {
+            let kind = match e {
+                Unanswered::Credentials { .. } => CloudErrorKind::NoCredentials,
+                Unanswered::Lost(_) => CloudErrorKind::Transient,
+                Unanswered::TooLong(_) => CloudErrorKind::Invalid,
+            };
+            failed(kind, e.to_string())
+        })?;
         let json = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice::<Value>(&body) };
-        match (kind(status.as_u16()), json) {
+        match (kind(status), json) {
             (None, Ok(json)) => Ok(json),
             (None, Err(e)) => Err(failed(CloudErrorKind::Invalid, format!("the answer is no JSON: {e}"))),
             (Some(kind), json) => {
-                let said = json.ok().and_then(|j| Some(j["error"]["message"].as_str()?.to_owned()));
-                Err(failed(kind, format!("{}: {}", status.as_u16(), said.unwrap_or_else(|| "no reason given".into()))))
+                let error = json.map(|mut answer| answer["error"].take()).unwrap_or_default();
+                let kind =
+                    if kind == CloudErrorKind::Denied && is_disabled(&error) { CloudErrorKind::Disabled } else { kind };
+                let said = error["message"].as_str().map(str::to_owned);
+                Err(failed(kind, format!("{status}: {}", said.unwrap_or_else(|| "no reason given".into()))))
             }
         }
     }
@@ -83,6 +82,15 @@ fn method(method: Method) -> reqwest::Method {
         Method::Patch => reqwest::Method::PATCH,
         Method::Delete => reqwest::Method::DELETE,
     }
+}
+
+/// Whether a refusal says that its service is not enabled: by the reason of its details, in the older APIs of its errors
+/// (<https://cloud.google.com/apis/design/errors#error_info>).
+fn is_disabled(error: &Value) -> bool {
+    let says = |list: &str, reason: &str| {
+        error[list].as_array().is_some_and(|all| all.iter().any(|item| item["reason"] == reason))
+    };
+    says("details", "SERVICE_DISABLED") || says("errors", "accessNotConfigured")
 }
 
 /// What a status says; `None` is success.

@@ -3,7 +3,7 @@
 //! Every call here may be repeated: reading and cancelling change nothing, and an insert carries the id of its job.
 
 use super::errors::{DUPLICATE, Fault, Origin};
-use crate::adapters::gcp::{Api, Google, causes};
+use crate::adapters::gcp::{Api, Google};
 use crate::ports::chance::jittered;
 use serde_json::Value as Json;
 use std::sync::Arc;
@@ -75,32 +75,15 @@ impl Calls {
     /// The answer's body, asked for once.
     pub async fn once(&self, call: &Call<'_>) -> Result<Vec<u8>, Fault> {
         let url = self.url(call)?;
-        let headers = self.google.authorization(Api::BigQuery).await.map_err(|e| Fault {
-            reason: String::new(),
-            message: e.to_string(),
-            origin: Origin::Credentials,
-        })?;
         let http = self.google.http();
-        let mut request = match (call.body, call.post) {
+        let request = match (call.body, call.post) {
             (Some(body), _) => http.post(url).header("content-type", "application/json").body(body.to_string()),
             (None, true) => http.post(url).header("content-length", "0"),
             (None, false) => http.get(url),
         };
-        request = request.headers(headers).timeout(call.patience);
-        let mut response = request.send().await.map_err(transport)?;
-        let status = response.status().as_u16();
-        let mut bytes = Vec::with_capacity(response.content_length().unwrap_or(0).min(64 << 20) as usize);
-        while let Some(chunk) = response.chunk().await.map_err(transport)? {
-            if bytes.len() + chunk.len() > MOST_BYTES {
-                return Err(Fault {
-                    reason: "responseTooLarge".to_owned(),
-                    message: format!("a page of the result is longer than {MOST_BYTES} bytes"),
-                    origin: Origin::Job,
-                });
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        if (200..300).contains(&status) { Ok(bytes) } else { Err(Fault::of_answer(status, &bytes)) }
+        let answer =
+            self.google.ask(Api::BigQuery, request, call.patience, MOST_BYTES).await.map_err(Fault::unanswered)?;
+        if answer.is_success() { Ok(answer.body) } else { Err(Fault::of_answer(answer.status, &answer.body)) }
     }
 
     fn url(&self, call: &Call<'_>) -> Result<reqwest::Url, Fault> {
@@ -125,8 +108,4 @@ impl Calls {
         drop(query);
         Ok(url)
     }
-}
-
-fn transport(error: reqwest::Error) -> Fault {
-    Fault::transport(causes(&error))
 }

@@ -1,6 +1,7 @@
 //! BigQuery's errors by their *reason* (its "Error messages" page), never by HTTP status or text: 403 is said of a missing right
 //! and of a rate limit alike.
 
+use crate::adapters::gcp::Unanswered;
 use crate::ports::warehouse::{WarehouseError, WarehouseErrorKind as Kind};
 use serde_json::Value as Json;
 use std::ops::Range;
@@ -91,8 +92,13 @@ pub const DUPLICATE: &str = "duplicate";
 
 impl Fault {
     /// No whole answer came.
-    pub fn transport(message: String) -> Self {
-        Self { reason: String::new(), message, origin: Origin::Transport }
+    pub fn unanswered(why: Unanswered) -> Self {
+        let (reason, origin) = match why {
+            Unanswered::Credentials { .. } => ("", Origin::Credentials),
+            Unanswered::Lost(_) => ("", Origin::Transport),
+            Unanswered::TooLong(_) => ("responseTooLarge", Origin::Job),
+        };
+        Self { reason: reason.to_owned(), message: why.to_string(), origin }
     }
 
     /// Of an `ErrorProto` (`{"reason", "message", "location"}`).

@@ -4,6 +4,7 @@ use super::calls::{Call, Calls};
 use super::errors::{DUPLICATE, Fault};
 use super::page::Page;
 use super::wire::{self, Limits};
+use crate::adapters::gcp::Unanswered;
 use crate::model::Statement;
 use crate::model::report::JobReport;
 use crate::ports::chance::chance;
@@ -190,6 +191,7 @@ pub fn number(value: &Json) -> Option<u64> {
 /// Reads a page off the threads that serve the network.
 async fn read(bytes: Vec<u8>) -> Result<Page, Fault> {
     let read = tokio::task::spawn_blocking(move || Page::read(&bytes, None, &mut |_| {})).await;
-    let unreadable = |reason: String| Fault::transport(format!("the result cannot be read: {reason}"));
+    let unreadable =
+        |reason: String| Fault::unanswered(Unanswered::Lost(format!("the result cannot be read: {reason}")));
     read.map_err(|e| unreadable(e.to_string()))?.map_err(unreadable)
 }

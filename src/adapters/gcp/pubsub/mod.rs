@@ -43,7 +43,7 @@ mod errors;
 mod resources;
 mod rest;
 
-use super::{Api, CloudError, Google};
+use super::{Api, Google};
 use crate::ports::bus::{
     Backlog, Bus, BusError, BusErrorKind, Delivery, LeaseId, NewMessage, Subscription, check_message, check_name,
 };
@@ -128,8 +128,7 @@ impl PubSub {
     }
 
     async fn make_clients(&self) -> Result<Clients, BusError> {
-        let bad = |e: CloudError| self.refused(BusErrorKind::Fatal, &e.0);
-        let (endpoint, me) = (self.google.endpoint(Api::PubSub), self.google.credentials(Api::PubSub).map_err(bad)?);
+        let (endpoint, me) = (self.google.endpoint(Api::PubSub), self.google.credentials(Api::PubSub));
         let retry = || RetryableErrors.with_time_limit(PATIENCE);
         let publisher =
             BasePublisher::builder().with_endpoint(endpoint).with_credentials(me.clone()).with_retry_policy(retry());

@@ -1,7 +1,7 @@
 //! The calls of the subscriber's side, by REST: `subscriptions.pull`, `acknowledge`, `modifyAckDeadline`
 //! (<https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions>).
 
-use super::super::{Api, Google, causes};
+use super::super::{Api, Google, Unanswered};
 use super::errors;
 use crate::ports::bus::{BusError, BusErrorKind};
 use base64::Engine as _;
@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The longest answer that is read, in bytes: a pull's messages have ten million at most, and a third more as base64.
+const MOST_BYTES: usize = 64 << 20;
 
 /// How long a call may take that does not wait for messages.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -146,21 +149,21 @@ impl Rest {
     ) -> Result<Vec<u8>, BusError> {
         let fail =
             |kind: BusErrorKind, reason: String| BusError::new(kind, format!("{}: {tried} failed: {reason}", self.bus));
-        let headers = self.google.authorization(Api::PubSub).await;
-        let headers = headers.map_err(|e| fail(BusErrorKind::Fatal, e.to_string()))?;
         let url = format!("{}/v1/{}:{method}", self.google.endpoint(Api::PubSub), self.path);
         let body = serde_json::to_vec(body).map_err(|e| fail(BusErrorKind::Fatal, e.to_string()))?;
-        let request = self.google.http().post(url).headers(headers).timeout(patience);
-        let request = request.header(http::header::CONTENT_TYPE, "application/json").body(body);
-        let unanswered = |e: reqwest::Error| fail(BusErrorKind::Transient, causes(&e.without_url()));
-        let answer = request.send().await.map_err(unanswered)?;
-        let status = answer.status();
-        let bytes = answer.bytes().await.map_err(unanswered)?;
-        if status.is_success() {
-            return Ok(bytes.into());
+        let request = self.google.http().post(url).header(http::header::CONTENT_TYPE, "application/json").body(body);
+        let answer = self.google.ask(Api::PubSub, request, patience, MOST_BYTES).await.map_err(|e| {
+            let kind = match e {
+                Unanswered::Lost(_) | Unanswered::Credentials { for_now: true, .. } => BusErrorKind::Transient,
+                _ => BusErrorKind::Fatal,
+            };
+            fail(kind, e.to_string())
+        })?;
+        if answer.is_success() {
+            return Ok(answer.body);
         }
-        let Refusal { error } = serde_json::from_slice(&bytes).unwrap_or_default();
-        let code = errors::code_of_rest(status.as_u16(), &error.status);
+        let Refusal { error } = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let code = errors::code_of_rest(answer.status, &error.status);
         Err(errors::answered(&self.bus, tried, code, &error.message))
     }
 }

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// The longest that a description, a page or a patch may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
+/// The longest answer that is read, in bytes: a page of a thousand objects with their metadata has about two million.
+const MOST_BYTES: usize = 64 << 20;
+
 /// Entries of a page; more are not given.
 const PAGE: &str = "1000";
 
@@ -53,18 +56,13 @@ pub struct Listing<'a> {
 impl JsonApi {
     /// One attempt. The answer's body, or why there is none.
     pub async fn attempt(&self, request: &Request<'_>) -> Result<Vec<u8>, Failure> {
-        let denied = |message: String| Failure { status: Some(401), reason: None, message, corrupt: false };
-        let headers = self.google.authorization(Api::Storage).await.map_err(|e| denied(e.to_string()))?;
-        let url = self.url(request);
-        let mut builder =
-            self.google.http().request(request.method.clone(), url).headers(headers).timeout(ANSWER_LIMIT);
+        let mut builder = self.google.http().request(request.method.clone(), self.url(request));
         if let Some(body) = &request.body {
             builder = builder.header("content-type", "application/json").body(body.to_string());
         }
-        let response = builder.send().await.map_err(|e| Failure::transport(&e))?;
-        let status = response.status();
-        let body = response.bytes().await.map_err(|e| Failure::transport(&e))?;
-        if status.is_success() { Ok(body.into()) } else { Err(Failure::answer(status.as_u16(), &body)) }
+        let answer = self.google.ask(Api::Storage, builder, ANSWER_LIMIT, MOST_BYTES).await;
+        let answer = answer.map_err(|e| Failure::unanswered(&e))?;
+        if answer.is_success() { Ok(answer.body) } else { Err(Failure::answer(answer.status, &answer.body)) }
     }
 
     fn url(&self, request: &Request<'_>) -> String {

@@ -80,7 +80,7 @@ impl Contents {
     }
 
     async fn client(&self) -> Result<&Storage, Failure> {
-        let denied = |e: CloudError| Failure { status: Some(401), reason: None, message: e.0, corrupt: false };
+        let unmade = |e: CloudError| Failure { status: Some(400), reason: None, message: e.0, corrupt: false };
         let make = async || {
             let backoff = ExponentialBackoffBuilder::new()
                 .with_initial_delay(Duration::from_millis(100))
@@ -89,7 +89,7 @@ impl Contents {
                 .map_err(|e| CloudError(e.to_string()))?;
             Storage::builder()
                 .with_endpoint(self.google.endpoint(Api::Storage))
-                .with_credentials(self.google.credentials(Api::Storage)?)
+                .with_credentials(self.google.credentials(Api::Storage))
                 .with_backoff_policy(backoff)
                 .with_retry_policy(RetryableErrors.with_attempt_limit(ATTEMPTS))
                 .with_read_resume_policy(Recommended.with_attempt_limit(ATTEMPTS))
@@ -98,7 +98,7 @@ impl Contents {
                 .await
                 .map_err(|e| CloudError(format!("the Cloud Storage client cannot be made: {e}")))
         };
-        self.client.get_or_try_init(make).await.map_err(denied)
+        self.client.get_or_try_init(make).await.map_err(unmade)
     }
 
     /// One attempt to write. A large object's parts are sent again where the server said that it could not take them;

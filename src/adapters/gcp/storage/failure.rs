@@ -1,6 +1,6 @@
 //! What Cloud Storage's refusals mean: by HTTP status and the documented `reason`, never by the text of a message.
 
-use crate::adapters::gcp::causes;
+use crate::adapters::gcp::{Unanswered, causes};
 use crate::ports::store::{StoreError, StoreErrorKind};
 use google_cloud_gax::error::rpc::StatusDetails;
 use serde::Deserialize;
@@ -23,6 +23,8 @@ impl Call<'_> {
         let kind = failure.kind();
         let error = self.error(kind, failure.to_string());
         match (kind, failure.status) {
+            // The reason says what to do.
+            (StoreErrorKind::Denied, None) => error,
             (StoreErrorKind::Denied, Some(401)) => error.help(
                 "the credentials are missing or no longer valid: `gcloud auth application-default login`, or give the service a \
                  service account",
@@ -78,10 +80,20 @@ struct ErrorItem {
     reason: Option<String>,
 }
 
+/// Our own reason where nothing was asked, as we are nobody.
+const NO_CREDENTIALS: &str = "noCredentials";
+
 impl Failure {
     /// No answer.
     pub fn transport(error: &dyn std::error::Error) -> Self {
         Self { status: None, reason: None, message: chain(error), corrupt: false }
+    }
+
+    /// No answer to a request of our own.
+    pub fn unanswered(why: &Unanswered) -> Self {
+        let nobody = matches!(why, Unanswered::Credentials { for_now: false, .. });
+        let reason = nobody.then(|| NO_CREDENTIALS.to_owned());
+        Self { status: None, reason, message: without_sessions(&why.to_string()), corrupt: false }
     }
 
     /// No answer in time.
@@ -133,6 +145,7 @@ impl Failure {
             return Kind::Corrupt;
         }
         match (self.status, self.reason.as_deref()) {
+            (None, Some(NO_CREDENTIALS)) => Kind::Denied,
             (None, _) => Kind::Transient,
             (Some(404), _) => Kind::NotFound,
             // 304 is the answer to a read whose `…NotMatch` did not hold; nothing here asks for that.

@@ -107,7 +107,7 @@ async fn bus_of(
     refuses: &[&'static str],
 ) -> (PubSub, Arc<Server>) {
     let server = Arc::new(Server { has: Mutex::new(has), refuses: refuses.to_vec(), calls: Mutex::default() });
-    let me = emulated().credentials(Api::PubSub).unwrap();
+    let me = emulated().credentials(Api::PubSub);
     let bus = PubSub::new(google, "p", Arc::new(SystemClock));
     let publisher = BasePublisher::builder().with_endpoint("http://127.0.0.1:9").with_credentials(me).build();
     let clients = Clients {
