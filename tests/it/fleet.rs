@@ -221,6 +221,35 @@ fn four_copies_that_are_killed_at_random_run_each_cause_once() {
     assert!(copies.kills >= messages() / 25 && ticks > 0);
 }
 
+/// The net catches fish: where the bucket looks at no precondition, two copies that get the same cause at once both run it.
+#[test]
+fn copies_without_preconditions_are_caught() {
+    let cloud = match Cloud::start() {
+        Ok(cloud) => cloud,
+        Err(reason) => return emulators::skip("copies_without_preconditions_are_caught", &reason),
+    };
+    let mut stream = cloud.stream();
+    let past = SystemClock.now() - SignedDuration::from_mins(3);
+    cloud.runtime.block_on(stream.state.schedule(JOB, RECORDED, past)).unwrap();
+    cloud.buckets.forget_conditions();
+    let mut copies = Copies::new(&cloud, 4);
+    copies.start_all();
+    for n in 0..30 {
+        // Each cause three times at the same moment.
+        let body = format!(r#"{{"export_types":["days"],"target_date":"2025-12-10","correlation_id":"c-{n}"}}"#);
+        for _ in 0..3 {
+            cloud.runtime.block_on(stream.publish("trigger", body.clone()));
+        }
+    }
+    std::thread::sleep(Duration::from_secs(15));
+    copies.terminate();
+    let (mut violations, _) = cloud.runtime.block_on(stream.judge());
+    violations.extend(cloud.runtime.block_on(of_slots(&stream, past, SystemClock.now())).0);
+    let broken: std::collections::BTreeSet<_> = violations.iter().map(|v| v.invariant).collect();
+    println!("without preconditions: {} violations of the promises {broken:?}", violations.len());
+    assert!(broken.contains(&4), "{violations:#?}");
+}
+
 /// What a call is about: an object's name, else the list of a bucket.
 fn about(call: &storage::Call) -> String {
     let (path, query) = call.uri.split_once('?').unwrap_or((&call.uri, ""));

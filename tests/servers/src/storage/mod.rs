@@ -83,6 +83,11 @@ impl Server {
         locked(&self.shared.world).write_interval = interval;
     }
 
+    /// From now on no precondition is looked at, as if nobody had sent one: what the checks of a test must then find is broken.
+    pub fn forget_conditions(&self) {
+        locked(&self.shared.world).unconditional = true;
+    }
+
     /// The next `times` calls whose method is `method` and whose path (with its query) contains `part` fail so.
     pub fn fail(&self, times: u32, method: &str, part: &str, fault: Fault) {
         locked(&self.shared.faults).add(times, method, part, fault);
@@ -149,7 +154,10 @@ async fn answer(
     shared: &Shared,
     request: hyper::Request<hyper::body::Incoming>,
 ) -> Result<hyper::Response<wire::Body>, Closed> {
-    let Ok(incoming) = Incoming::read(request).await else { return Err(Closed) };
+    let Ok(mut incoming) = Incoming::read(request).await else { return Err(Closed) };
+    if locked(&shared.world).unconditional {
+        incoming.query.retain(|(name, _)| !world::CONDITIONS.contains(&name.as_str()));
+    }
     let fault = locked(&shared.faults).choose(&incoming);
     match fault {
         Some(Fault::CloseBefore) => return Err(Closed),

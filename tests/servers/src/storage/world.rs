@@ -12,6 +12,8 @@ pub struct World {
     pub sessions: HashMap<String, super::uploads::Session>,
     /// The least time between two writes of one name.
     pub write_interval: Option<Duration>,
+    /// Preconditions are not looked at.
+    pub unconditional: bool,
     written: HashMap<(String, String), Instant>,
     last_generation: u64,
 }
