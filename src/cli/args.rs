@@ -122,6 +122,7 @@ rollback, and runs of an older date, do not replace what it restored.")]
   phase6 serve
   phase6 serve --listen 127.0.0.1:8080        # status page, /metrics, POST /v1/events/<topic>
   phase6 serve --jobs 4 --grace 60s
+  phase6 serve --until-idle 30s               # works off what waits, and ends
 
 SIGTERM finishes what is under way; SIGHUP, or a changed file, reloads the configuration.")]
     Serve(ServeArgs),
@@ -360,6 +361,10 @@ pub struct ServeArgs {
     /// Leaves the clock to Cloud Scheduler's messages, as `phase6 deploy` makes them; with both, each slot still runs once
     #[arg(long)]
     pub no_scheduler: bool,
+    /// Works off what waits and ends when no message has come for so long, for a job that starts by the clock. What has to be
+    /// tried again later waits for its next start
+    #[arg(long, value_name = "DURATION", value_parser = forms::duration)]
+    pub until_idle: Option<std::time::Duration>,
     /// How the log is written, on standard error
     #[arg(long, value_enum, default_value_t = crate::telemetry::LogFormat::Auto)]
     pub log_format: crate::telemetry::LogFormat,

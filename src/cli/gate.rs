@@ -9,6 +9,7 @@ use crate::ports::cancel::Cancel;
 use crate::ports::clock::SystemClock;
 use crate::service::beats::Beats;
 use crate::service::gate::Judgement;
+use crate::service::idle::Idle;
 use crate::service::settings::Settings;
 use crate::service::{Live, Service, Setup, orchestrator};
 use crate::state::State;
@@ -49,6 +50,7 @@ fn prepared(global: &Global, args: &GateArgs) -> Result<Exit, Exit> {
                 name: "operator".to_owned(),
                 telemetry: super::monitoring::telemetry(LogFormat::Auto, true),
                 beats: Beats::default(),
+                idle: Idle::default(),
                 drain: Cancel::default(),
             };
             let message = runtime.block_on(force(&service, decision))?;

@@ -7,6 +7,7 @@ use super::{context, door};
 use crate::ports::cancel::Cancel;
 use crate::ports::clock::SystemClock;
 use crate::service::beats::Beats;
+use crate::service::idle::Idle;
 use crate::service::server::Server;
 use crate::service::settings::Settings;
 use crate::service::{Live, Service, Setup};
@@ -65,6 +66,7 @@ async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
         name: name(),
         telemetry: telemetry.clone(),
         beats: Beats::default(),
+        idle: Idle::default(),
         drain: Cancel::default(),
     };
     let (stop, shutdown) = watch::channel(false);
@@ -85,9 +87,13 @@ async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
     started(&telemetry, &service.live.now(), listen.as_deref());
     let mut signals = Signals::new()?;
     let mut watched = Watched::new(root);
-    loop {
-        match signals.next(&mut watched).await {
-            Wish::Stop => break,
+    let ended = loop {
+        let wish = tokio::select! {
+            wish = signals.next(&mut watched) => wish,
+            () = idle(&server, args.until_idle) => break "as nothing was left to do",
+        };
+        match wish {
+            Wish::Stop => break "by a signal",
             Wish::Reload => {
                 if let Some(engine) = reload(global, args, &service, &mut server, &telemetry).await {
                     watch = Watch::start(&engine, service.bus.clone(), &telemetry, &service.name, shutdown.clone());
@@ -95,7 +101,7 @@ async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
                 }
             }
         }
-    }
+    };
     telemetry.log(Severity::Notice, "finishing what is under way", &[]);
     let _ = stop.send(true);
     drop(watch);
@@ -104,10 +110,21 @@ async fn serve(global: &Global, args: &ServeArgs) -> Result<Exit, Exit> {
         () = signals.stop() => false,
     };
     service.bus.close().await;
-    let reason = if finished { "by a signal" } else { "by a signal; what was not finished comes again" };
-    telemetry.emit(&Stopped { reason, finished, failed: false });
+    let reason = if finished { ended.to_owned() } else { format!("{ended}; what was not finished comes again") };
+    telemetry.emit(&Stopped { reason: &reason, finished, failed: false });
     let _ = tokio::task::spawn_blocking(move || telemetry.flush_traces()).await;
     Ok(Exit::Ok)
+}
+
+/// How often it is looked whether anything is left to do.
+const IDLE_LOOK: Duration = Duration::from_millis(250);
+
+/// Returns when nothing has come for `term`; never without one.
+async fn idle(server: &Server, term: Option<Duration>) {
+    let Some(term) = term else { return std::future::pending().await };
+    while !server.is_idle(term) {
+        tokio::time::sleep(IDLE_LOOK).await;
+    }
 }
 
 /// Takes a valid new configuration; a bad one changes nothing.

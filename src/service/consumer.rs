@@ -2,6 +2,7 @@
 //! and undertaker share.
 
 use super::Service;
+use super::idle::Working;
 use crate::ports::bus::{Delivery, LeaseId, Subscription};
 use crate::ports::cancel::Cancel;
 use async_trait::async_trait;
@@ -60,6 +61,7 @@ pub async fn consume(
             Ok(pulled) => pulled,
             Err(error) => {
                 failures += 1;
+                service.idle.cannot_tell(&subscription.name);
                 service.trouble(&subscription.name, &error.to_string());
                 drop(first);
                 tokio::time::sleep(pause(failures)).await;
@@ -67,8 +69,13 @@ pub async fn consume(
             }
         };
         failures = 0;
+        if pulled.is_empty() {
+            service.idle.found_nothing(&subscription.name);
+        }
+        // All of them, also those that wait for a hand.
+        let working: Vec<Working> = pulled.iter().map(|_| service.idle.work()).collect();
         let mut permit = Some(first);
-        for delivery in pulled {
+        for (delivery, working) in pulled.into_iter().zip(working) {
             let permit = match permit.take() {
                 Some(permit) => permit,
                 None => match permits.clone().acquire_owned().await {
@@ -79,7 +86,7 @@ pub async fn consume(
             let (service, handler, lease) = (service.clone(), handler.clone(), subscription.lease);
             tasks.spawn(async move {
                 answer(&service, &delivery, handler.as_ref(), lease).await;
-                drop(permit);
+                drop((permit, working));
             });
         }
         while tasks.try_join_next().is_some() {}

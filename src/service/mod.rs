@@ -14,6 +14,7 @@ pub mod contract;
 pub mod freshness;
 pub mod gate;
 pub mod http;
+pub mod idle;
 pub mod invariants;
 pub mod monitor;
 pub mod orchestrator;
@@ -41,6 +42,7 @@ use crate::state::State;
 use crate::telemetry::{HandedBack, LoopFailed, Telemetry, TraceContext};
 use async_trait::async_trait;
 use beats::Beats;
+use idle::Idle;
 use settings::Settings;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -129,6 +131,7 @@ pub struct Service {
     pub name: String,
     pub telemetry: Telemetry,
     pub beats: Beats,
+    pub idle: Idle,
     /// Cancelled when the grace period of a shutdown is over: what can be handed back is.
     pub drain: Cancel,
 }

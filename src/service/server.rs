@@ -64,6 +64,11 @@ impl Server {
         self.loops.spawn(consume(service, subscription, at_once, handler, self.shutdown.clone()));
     }
 
+    /// Whether nothing has come for so long, and nothing is under way.
+    pub fn is_idle(&self, term: Duration) -> bool {
+        self.service.idle.is_idle(self.running.iter(), term)
+    }
+
     /// Another loop that ends with the shutdown.
     pub fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         self.loops.spawn(work);

@@ -15,6 +15,7 @@ use crate::ports::cancel::Cancel;
 use crate::ports::clock::Clock;
 use crate::ports::store::ObjectStore;
 use crate::service::beats::Beats;
+use crate::service::idle::Idle;
 use crate::service::settings::Settings;
 use crate::service::{Exporter, Live, invariants};
 use crate::state::State;
@@ -267,6 +268,7 @@ impl World {
             name: name.into(),
             telemetry: Telemetry::in_memory(|| Timestamp::UNIX_EPOCH),
             beats: Beats::default(),
+            idle: Idle::default(),
             drain: Cancel::default(),
         }
     }

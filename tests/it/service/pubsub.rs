@@ -37,6 +37,26 @@ fn pulled(desk: &Desk, topic: &str) -> Vec<Value> {
     desk.until(topic, || Some(desk.pull(topic)).filter(|pulled| !pulled.is_empty()))
 }
 
+/// As a Cloud Run job does it: start, work off what waits, the gate's own message among it, and end.
+#[test]
+fn until_idle_works_off_what_waits_and_ends() {
+    let Some((desk, _emulator)) = desk("until_idle_works_off_what_waits") else { return };
+    let event =
+        json!({"game_date": "2025-12-12", "status": "success", "metadata": {"completion_pct": 99, "batch_id": "b1"}});
+    desk.publish("predictions_complete", &event.to_string());
+    desk.publish("export_trigger", BOTH);
+    let ran = desk.sandbox.run("serve --until-idle 3s --log-format json").expect(0);
+    assert!(ran.stderr.contains("as nothing was left to do"), "{}", ran.stderr);
+    let runs = desk.sandbox.run("runs --format json").expect(0);
+    let runs: Value = serde_json::from_str(&runs.stdout).unwrap();
+    let ended: Vec<&Value> = runs.as_array().unwrap().iter().map(|run| &run["status"]).collect();
+    assert_eq!(ended, ["success", "success"], "{runs:#}");
+    assert_eq!(pulled(&desk, "export_complete").len(), 2);
+    let begun = std::time::Instant::now();
+    desk.sandbox.run("serve --until-idle 1s").expect(0);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
 #[test]
 fn an_event_becomes_documents_once() {
     let Some((mut desk, _emulator)) = desk("an_event_becomes_documents_once") else { return };

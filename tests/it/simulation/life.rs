@@ -19,6 +19,7 @@ use phase6::ports::clock::Clock;
 use phase6::ports::store::{Body, Condition, Object, ObjectInfo, ObjectStore, PutOptions, StoreError, Version};
 use phase6::service::beats::Beats;
 use phase6::service::gate::Gate;
+use phase6::service::idle::Idle;
 use phase6::service::scheduler;
 use phase6::service::server::Server;
 use phase6::service::settings::Settings;
@@ -261,6 +262,7 @@ impl World {
             name: format!("copy-{}", self.started),
             telemetry: Telemetry::new(quiet, || Timestamp::UNIX_EPOCH),
             beats: Beats::default(),
+            idle: Idle::default(),
             drain: Cancel::default(),
         };
         let (stop, shutdown) = watch::channel(false);
