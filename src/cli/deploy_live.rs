@@ -49,7 +49,7 @@ async fn deploy(
     confirmed(args)?;
     let mut told = |line: &str| {
         if !machine && !global.quiet {
-            println!("done: {line}");
+            println!("{line}");
         }
     };
     let applied = apply(cloud, plan, &steps, &mut told).await;

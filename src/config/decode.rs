@@ -173,7 +173,7 @@ fn target(name: &Spanned<String>, node: &Node, env: Env<'_>, findings: &mut Vec<
     let prefix = text(store, "prefix").unwrap_or_default();
     let store = match text(store, "type")?.as_str() {
         "directory" => StoreTarget::Directory { path: PathBuf::from(field(store, "path")?), prefix },
-        _ => StoreTarget::Gcs { bucket: field(store, "bucket")?, prefix },
+        _ => StoreTarget::Gcs { bucket: field(store, "bucket")?, prefix, public: !is(store, "public", false) },
     };
     let state = match text(state, "type")?.as_str() {
         "directory" => StateTarget::Directory { path: PathBuf::from(field(state, "path")?) },
@@ -186,7 +186,34 @@ fn target(name: &Spanned<String>, node: &Node, env: Env<'_>, findings: &mut Vec<
         }
         Some(bus) => BusTarget::PubSub { project: field(bus, "project")? },
     };
-    Some(Target { name: name.clone(), warehouse, store, state, bus })
+    Some(Target { name: name.clone(), warehouse, store, state, bus, compute: compute(node.get("compute")) })
+}
+
+/// When a Cloud Run job starts whose target does not say.
+const DEFAULT_START: &str = "*/15 * * * *";
+
+fn compute(node: Option<&Node>) -> Compute {
+    let of = |key: &str| node.and_then(|node| text(node, key));
+    let kind = match of("type").as_deref() {
+        Some("cloud_run_job") => Schedule::parse(of("schedule").as_deref().unwrap_or(DEFAULT_START))
+            .map_or(ComputeKind::Service, |schedule| ComputeKind::Job { schedule }),
+        _ => ComputeKind::Service,
+    };
+    let secrets = node.and_then(|node| node.get("secrets")).map_or(&[][..], entries).iter();
+    let secrets = secrets.filter_map(|(name, secret)| Some((name.value.clone(), secret.as_str()?.to_owned())));
+    Compute {
+        kind,
+        cpu: of("cpu").unwrap_or_else(|| "1".to_owned()),
+        memory: of("memory").unwrap_or_else(|| "1Gi".to_owned()),
+        secrets: secrets.collect(),
+        region: of("region"),
+        notify: texts(node.and_then(|node| node.get("notify"))),
+    }
+}
+
+/// Whether a key says just this.
+fn is(node: &Node, key: &str, wanted: bool) -> bool {
+    node.get(key).is_some_and(|value| value.value == NodeValue::Bool(wanted))
 }
 
 /// The folder of the embedded buses of targets that name none.
@@ -240,7 +267,7 @@ fn job(node: &Node) -> Option<Job> {
             .filter_map(|n| Some(Spanned { value: n.as_str()?.to_owned(), span: n.span }))
             .collect(),
         target_date: spanned(node, "target_date"),
-        players: node.get("players").is_some_and(|n| n.value == NodeValue::Bool(true)),
+        players: is(node, "players", true),
         min_games: match node.get("min_games").map(|n| &n.value) {
             Some(NodeValue::Int(v)) => Some(*v),
             _ => None,
@@ -368,7 +395,7 @@ fn query(name: &Spanned<String>, node: &Node, sql: ReadSql<'_>, findings: &mut V
             return None;
         }
     };
-    let optional = node.get("optional").is_some_and(|n| n.value == NodeValue::Bool(true));
+    let optional = is(node, "optional", true);
     if optional && node.get("default").is_none() {
         findings.push(
             Diagnostic::error(
@@ -460,7 +487,7 @@ fn file_decl(node: &Node) -> Option<FileDecl> {
             })
             .collect(),
         once: text(node, "write").is_some_and(|t| t == "once"),
-        gzip: node.get("gzip").is_some_and(|n| n.value == NodeValue::Bool(true)),
+        gzip: is(node, "gzip", true),
     })
 }
 

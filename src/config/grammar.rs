@@ -74,6 +74,32 @@ static TARGET: Object = Object {
         req!("store", Kind::Object(&STORE), "Where the documents go"),
         req!("state", Kind::Object(&STATE), "Where runs and releases are kept; never the public store"),
         opt!("bus", Kind::Object(&BUS), "Where the messages are (default: embedded, in .phase6/bus/<target>)"),
+        opt!("compute", Kind::Object(&COMPUTE), "What `phase6 deploy` lets it run on (default: a Cloud Run service)"),
+    ],
+};
+
+static COMPUTE: Object = Object {
+    doc: "What `phase6 deploy` lets it run on.",
+    fields: &[
+        req!(
+            "type",
+            OneOf(&["cloud_run_service", "cloud_run_job"]),
+            "cloud_run_service: it always runs; cloud_run_job: it starts by the clock, works off what waits, and ends"
+        ),
+        opt!(
+            "schedule",
+            Kind::Form(&SCHEDULE),
+            "cloud_run_job: when it starts, in Etc/UTC; every 15 minutes if absent"
+        ),
+        opt!("cpu", Text, "How many processors, as Cloud Run writes it; \"1\" if absent"),
+        opt!("memory", Text, "How much memory, as Cloud Run writes it; 1Gi if absent"),
+        opt!("secrets", Map(&Text), "Environment variables with the names of Secret Manager's secrets that fill them"),
+        opt!("region", Text, "Where it runs, with jobs and buckets (default: the warehouse's location)"),
+        opt!(
+            "notify",
+            TEXTS,
+            "Notification channels that alert policies tell: projects/<project>/notificationChannels/<id>"
+        ),
     ],
 };
 
@@ -104,6 +130,7 @@ static STORE: Object = Object {
         opt!("path", Text, "directory: the folder"),
         opt!("bucket", Text, "gcs: the bucket; `${NAME}` is taken from the environment"),
         opt!("prefix", Text, "What stands before every path"),
+        opt!("public", Bool, "gcs: whether `phase6 deploy` lets everybody read the documents; true if absent"),
     ],
 };
 

@@ -87,6 +87,29 @@ pub struct Target {
     pub store: StoreTarget,
     pub state: StateTarget,
     pub bus: BusTarget,
+    pub compute: Compute,
+}
+
+/// What `phase6 deploy` lets a target run on.
+#[derive(Debug, Clone)]
+pub struct Compute {
+    pub kind: ComputeKind,
+    /// As Cloud Run writes them: `1`, `1Gi`.
+    pub cpu: String,
+    pub memory: String,
+    /// Environment variables, and the secrets of Secret Manager that they hold.
+    pub secrets: BTreeMap<String, String>,
+    pub region: Option<String>,
+    /// Full names of notification channels.
+    pub notify: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub enum ComputeKind {
+    /// It runs always.
+    Service,
+    /// It starts by the clock (in UTC), works off what waits, and ends.
+    Job { schedule: Schedule },
 }
 
 #[derive(Debug, Clone)]
@@ -106,7 +129,7 @@ pub enum WarehouseTarget {
 #[derive(Debug, Clone)]
 pub enum StoreTarget {
     Directory { path: PathBuf, prefix: String },
-    Gcs { bucket: String, prefix: String },
+    Gcs { bucket: String, prefix: String, public: bool },
 }
 
 #[derive(Debug, Clone)]

@@ -37,7 +37,15 @@ pub enum Place {
     Topic(String),
     Subscription(String),
     Bucket(String),
-    Table { project: String, dataset: String, table: String },
+    Table {
+        project: String,
+        dataset: String,
+        table: String,
+    },
+    /// A secret of Secret Manager.
+    Secret(String),
+    /// A Cloud Run job.
+    RunJob(String),
 }
 
 impl Grant {
@@ -69,6 +77,8 @@ impl fmt::Display for Place {
             Self::Subscription(name) => write!(f, "subscription {name}"),
             Self::Bucket(name) => write!(f, "bucket {name}"),
             Self::Table { project, dataset, table } => write!(f, "table {project}:{dataset}.{table}"),
+            Self::Secret(name) => write!(f, "secret {name}"),
+            Self::RunJob(name) => write!(f, "Cloud Run job {name}"),
         }
     }
 }
@@ -115,6 +125,15 @@ pub fn grants(project: &Project, target: &Target, plan: &Plan) -> Vec<Grant> {
             let on = Place::Table { project: warehouse.clone(), dataset, table };
             all.push(grant(Who::Service, "roles/bigquery.dataViewer", on, "exports read it"));
         }
+    }
+    let secrets: BTreeSet<&String> = plan.program.secrets.values().collect();
+    for secret in secrets {
+        let on = Place::Secret(secret.clone());
+        all.push(grant(Who::Service, "roles/secretmanager.secretAccessor", on, "an environment variable holds it"));
+    }
+    if plan.program.is_job() {
+        let on = Place::RunJob(plan.program.name.clone());
+        all.push(grant(Who::Service, "roles/run.invoker", on, "Cloud Scheduler starts it in the account's name"));
     }
     all
 }

@@ -1,6 +1,7 @@
 //! Carries out the steps of a comparison, in order. Each step looks at the answer, not at hope: a run that was cut off is
 //! repeated whole, and what it had done is then nothing.
 
+use super::access::Place;
 use super::compare::{Run, Step, changed_policy, differences};
 use super::plan::Plan;
 use super::read::{explained, pages, policy_call, set_policy_call};
@@ -16,10 +17,18 @@ const OPERATION_LIMIT: Duration = Duration::from_secs(300);
 
 const OPERATION_PAUSE: Duration = Duration::from_millis(500);
 
-/// Attempts at an access policy that others change at the same time, or that names an account which is not known everywhere yet.
-const POLICY_ATTEMPTS: u32 = 6;
+/// Attempts at what others change at the same time, or whose answer was lost.
+const ATTEMPTS: u32 = 6;
 
-const POLICY_PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long it may take until an account or an enabled service is known everywhere
+/// (<https://cloud.google.com/iam/docs/access-change-propagation>), and a new metric to the alert policies (their error says ten minutes).
+const KNOWN_WITHIN: Duration = Duration::from_secs(180);
+const METRIC_KNOWN_WITHIN: Duration = Duration::from_secs(600);
+
+/// The longest pause between two looks at whether it is.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// What became of the steps.
 #[derive(Debug, Default, Serialize)]
@@ -38,20 +47,21 @@ pub struct Failed {
     pub kind: Option<CloudErrorKind>,
 }
 
-/// Carries out the steps; `told` hears of each that is done.
+/// Carries out the steps; `told` hears of each that is done, and of what is waited for.
 pub async fn apply(cloud: &Arc<dyn Cloud>, plan: &Plan, steps: &[Step], told: &mut dyn FnMut(&str)) -> Applied {
     let mut applied = Applied::default();
     // Steps of one kind do not stand on each other; what follows stands on them.
     let mut failed_what: Option<&'static str> = None;
+    let enables = steps.iter().any(|step| matches!(step.run, Run::Enable(_)));
     for step in steps.iter().filter(|s| s.is_work()) {
         let name = describe(step);
         if failed_what.is_some_and(|what| what != step.what) {
             applied.not_done.push(name);
             continue;
         }
-        match carry_out(cloud, plan, step).await {
+        match patiently(cloud, plan, step, enables, told).await {
             Ok(()) => {
-                told(&name);
+                told(&format!("done: {name}"));
                 applied.done.push(name);
             }
             Err(error) => {
@@ -62,6 +72,86 @@ pub async fn apply(cloud: &Arc<dyn Cloud>, plan: &Plan, steps: &[Step], told: &m
         }
     }
     applied
+}
+
+/// Carries a step out; what is refused only because something before it is not known everywhere yet is waited for.
+async fn patiently(
+    cloud: &Arc<dyn Cloud>,
+    plan: &Plan,
+    step: &Step,
+    enables: bool,
+    told: &mut dyn FnMut(&str),
+) -> Result<(), CloudError> {
+    let begun = tokio::time::Instant::now();
+    let mut pause = PAUSE;
+    let mut asked_for_agent = false;
+    loop {
+        let error = match carry_out(cloud, plan, step).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let (what, limit) = match not_yet(step, &error) {
+            Some(NotYet::Service) if enables => ("the services that were enabled", KNOWN_WITHIN),
+            Some(NotYet::Account) => ("the accounts that get rights", KNOWN_WITHIN),
+            Some(NotYet::Metric) => {
+                ("the metrics of the alert policies, which may take ten minutes", METRIC_KNOWN_WITHIN)
+            }
+            _ => return Err(error),
+        };
+        if begun.elapsed() > limit {
+            return Err(error);
+        }
+        if pause == PAUSE {
+            told(&format!("waiting until Google Cloud knows {what}"));
+        }
+        if !asked_for_agent && matches!(&step.run, Run::Access { give, .. } if give.iter().any(|(_, m)| is_agent(m))) {
+            asked_for_agent = true;
+            make_agent(cloud, plan).await?;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// What a refusal says is not known yet.
+#[derive(Debug, PartialEq, Eq)]
+enum NotYet {
+    /// A service that was enabled a moment ago.
+    Service,
+    /// An account that was made a moment ago, or Pub/Sub's own, which is there only after it was asked for once.
+    Account,
+    /// A log-based metric that was made a moment ago.
+    Metric,
+}
+
+fn not_yet(step: &Step, error: &CloudError) -> Option<NotYet> {
+    match (&step.run, error.kind) {
+        (_, CloudErrorKind::Disabled) => Some(NotYet::Service),
+        // Cloud Run says it of the account that a service is to run as.
+        (Run::Access { .. } | Run::Create(_), CloudErrorKind::Invalid) if error.message.contains("does not exist") => {
+            Some(NotYet::Account)
+        }
+        (Run::Create(resource) | Run::Change(resource, ..), CloudErrorKind::NotFound)
+            if resource.kind == Kind::Policy && error.message.contains("Cannot find metric") =>
+        {
+            Some(NotYet::Metric)
+        }
+        _ => None,
+    }
+}
+
+fn is_agent(member: &str) -> bool {
+    member.ends_with("@gcp-sa-pubsub.iam.gserviceaccount.com")
+}
+
+/// Asks for the account of Pub/Sub in the project; asked again, it is the same
+/// (<https://cloud.google.com/service-usage/docs/reference/rest/v1beta1/services/generateServiceIdentity>).
+async fn make_agent(cloud: &Arc<dyn Cloud>, plan: &Plan) -> Result<(), CloudError> {
+    let service = Api::PubSub.service_name();
+    let path = format!("/v1beta1/projects/{}/services/{service}:generateServiceIdentity", plan.project);
+    let call = Call { api: Api::ServiceUsage, method: Method::Post, path, body: None, once: false };
+    let answer = cloud.call(&call).await?;
+    finished(cloud, Api::ServiceUsage, "/v1/", answer).await
 }
 
 /// `create topic nba-phase6-export-trigger`.
@@ -89,45 +179,52 @@ async fn carry_out(cloud: &Arc<dyn Cloud>, plan: &Plan, step: &Step) -> Result<(
                 },
                 _ => e,
             })?;
-            if resource.kind == Kind::Service { finished(cloud, Api::Run, "/v2/", answer).await } else { Ok(()) }
+            if is_run(resource.kind) { finished(cloud, Api::Run, "/v2/", answer).await } else { Ok(()) }
         }
         Run::Remove(kind, there) => remove(cloud, plan, *kind, &step.name, there).await,
-        Run::Access { place, give, take } => {
-            let mut attempt = 0;
-            loop {
-                attempt += 1;
-                let policy = cloud.call(&policy_call(plan, place)).await?;
-                let wanted = changed_policy(&policy, give, take);
-                if wanted == policy {
-                    return Ok(());
-                }
-                match cloud.call(&set_policy_call(plan, place, wanted)).await {
-                    Ok(_) => return Ok(()),
-                    // Changed by others meanwhile; or our account was made a moment ago and is not known everywhere.
-                    Err(e)
-                        if attempt < POLICY_ATTEMPTS
-                            && matches!(
-                                e.kind,
-                                CloudErrorKind::Exists | CloudErrorKind::Changed | CloudErrorKind::Invalid
-                            ) =>
-                    {
-                        tokio::time::sleep(POLICY_PAUSE * attempt).await;
-                    }
-                    Err(e) => return Err(e),
-                }
+        Run::Access { place, give, take } => access(cloud, plan, place, give, take).await,
+    }
+}
+
+/// Changes an access policy, again if others change it at the same time.
+async fn access(
+    cloud: &Arc<dyn Cloud>,
+    plan: &Plan,
+    place: &Place,
+    give: &[(String, String)],
+    take: &[(String, String)],
+) -> Result<(), CloudError> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let policy = cloud.call(&policy_call(plan, place)).await?;
+        let wanted = changed_policy(&policy, give, take);
+        if wanted == policy {
+            return Ok(());
+        }
+        match cloud.call(&set_policy_call(plan, place, wanted)).await {
+            Ok(_) => return Ok(()),
+            Err(e) if attempt < ATTEMPTS && matches!(e.kind, CloudErrorKind::Exists | CloudErrorKind::Changed) => {
+                tokio::time::sleep(PAUSE * attempt).await;
             }
+            Err(e) => return Err(e),
         }
     }
 }
 
+/// Cloud Run answers with an operation.
+fn is_run(kind: Kind) -> bool {
+    matches!(kind, Kind::Service | Kind::RunJob)
+}
+
 async fn create(cloud: &Arc<dyn Cloud>, plan: &Plan, resource: &Resource) -> Result<(), CloudError> {
     match cloud.call(&resources::create(plan, resource)).await {
-        Ok(answer) if resource.kind == Kind::Service => finished(cloud, Api::Run, "/v2/", answer).await,
+        Ok(answer) if is_run(resource.kind) => finished(cloud, Api::Run, "/v2/", answer).await,
         Ok(_) => Ok(()),
         // The policy may have been made all the same: it is looked for before it is made again.
         Err(e) if e.kind == CloudErrorKind::Transient && resource.kind == Kind::Policy => {
-            for attempt in 1..=POLICY_ATTEMPTS {
-                tokio::time::sleep(POLICY_PAUSE * attempt).await;
+            for attempt in 1..=ATTEMPTS {
+                tokio::time::sleep(PAUSE * attempt).await;
                 let (list, key) = resource.kind.list(plan);
                 let all = pages(cloud, list, key).await?;
                 if all.iter().any(|t| resource.kind.name_of(t) == Some(&resource.name)) {
@@ -168,7 +265,7 @@ async fn remove(cloud: &Arc<dyn Cloud>, plan: &Plan, kind: Kind, name: &str, the
         }
     }
     match cloud.call(&resources::remove(plan, kind, name, there)).await {
-        Ok(answer) if kind == Kind::Service => finished(cloud, Api::Run, "/v2/", answer).await,
+        Ok(answer) if is_run(kind) => finished(cloud, Api::Run, "/v2/", answer).await,
         Ok(_) => Ok(()),
         Err(e) if e.kind == CloudErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),

@@ -4,8 +4,9 @@
 //! as it is, its differences are told, and nothing of it is changed unless it is adopted.
 
 use super::access::{Grant, Place, Who};
+use super::permissions;
 use super::plan::Plan;
-use super::resources::{Kind, Resource};
+use super::resources::{Kind, Resource, named};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,20 +105,28 @@ impl Step {
 
 /// All steps, in the order in which they are carried out.
 pub fn steps(plan: &Plan, resources: &[Resource], there: &There, leave: Leave) -> Vec<Step> {
+    let of = |resource: &Resource| of_resource(plan, resource, find(there, resource), there, leave);
+    let made: Vec<(Kind, Step)> = resources.iter().map(|resource| (resource.kind, of(resource))).collect();
+    let is_foreign = |(kind, step): &(Kind, Step)| (step.action == Action::Foreign).then(|| (*kind, step.name.clone()));
+    let foreign: BTreeSet<(Kind, String)> = made.iter().filter_map(is_foreign).collect();
+    let (late, early): (Vec<Step>, Vec<Step>) = rights(plan, there, leave, &foreign, Audience::Accounts)
+        .into_iter()
+        .partition(|step| matches!(step.run, Run::Access { place: Place::RunJob(_), .. }));
     let mut all = vec![enabled(plan, there)];
-    let mut foreign = BTreeSet::new();
-    for resource in resources {
-        let step = of_resource(plan, resource, find(there, resource), leave);
-        if step.action == Action::Foreign {
-            foreign.insert((resource.kind, resource.name.clone()));
+    let mut made = made.into_iter().peekable();
+    let mut take = |all: &mut Vec<Step>, last: Kind| {
+        while let Some((_, step)) = made.next_if(|(kind, _)| *kind <= last) {
+            all.push(step);
         }
-        all.push(step);
-    }
-    // The account has to be there before it gets rights, and the rights before the service starts.
-    let rights = rights(plan, there, leave, &foreign);
-    let service = Kind::Service.words().0;
-    let at = all.iter().position(|s| s.what == service).unwrap_or(all.len());
-    all.splice(at..at, rights);
+    };
+    // The account has to be there before it gets rights, the rights before the program starts, and a job before anybody may start it.
+    take(&mut all, Kind::Account);
+    all.extend(early);
+    take(&mut all, Kind::RunJob);
+    all.extend(late);
+    take(&mut all, Kind::Policy);
+    // What an organisation may forbid comes last, so that nothing else waits for it.
+    all.extend(rights(plan, there, leave, &foreign, Audience::Everybody));
     for kind in Kind::ALL.into_iter().rev() {
         all.extend(left_over(plan, kind, resources, there, leave));
     }
@@ -155,21 +164,37 @@ fn step(action: Action, what: &'static str, name: impl Into<String>) -> Step {
     Step { action, what, name: name.into(), changes: Vec::new(), note: None, run: Run::Nothing }
 }
 
-fn of_resource(plan: &Plan, resource: &Resource, there: Option<&Value>, leave: Leave) -> Step {
+fn of_resource(plan: &Plan, resource: &Resource, there: Option<&Value>, all: &There, leave: Leave) -> Step {
     let (kind, what) = (resource.kind, resource.kind.words().0);
     let new = |action| step(action, what, resource.name.clone());
     let Some(there) = there else {
-        if kind == Kind::Service && plan.service.image.is_none() {
+        if matches!(kind, Kind::Service | Kind::RunJob) && plan.program.image.is_none() {
             return Step { note: Some("it is made with --image IMAGE".to_owned()), ..new(Action::Blocked) };
+        }
+        // A job that is not there cannot be started.
+        if kind == Kind::Job && resource.name == plan.program.starter() && is_blocked_job(plan, all) {
+            return Step {
+                note: Some("it starts a Cloud Run job that is not there".to_owned()),
+                ..new(Action::Blocked)
+            };
         }
         return Step { run: Run::Create(resource.clone()), ..new(Action::Create) };
     };
     let changes = differences(there, &resource.fields);
     let note = paused(kind, there);
     if !kind.is_ours(plan, there) && !leave.adopt {
-        let differs = changes.into_iter().filter(|c| !is_mark(&c.field)).collect();
-        let note = "it exists and was not made by this deployment: left as it is (--adopt takes it over)".to_owned();
-        return Step { changes: differs, note: Some(note), ..new(Action::Foreign) };
+        let differs: Vec<Change> = changes.into_iter().filter(|c| !is_mark(&c.field)).collect();
+        let (action, note) = match unusable(kind, &differs) {
+            Some(field) => (
+                Action::Blocked,
+                format!("it was not made by this deployment, and with this `{field}` it cannot be used"),
+            ),
+            None => {
+                let note = "it exists and was not made by this deployment: left as it is (--adopt takes it over)";
+                (Action::Foreign, note.to_owned())
+            }
+        };
+        return Step { changes: differs, note: Some(note), ..new(action) };
     }
     if changes.is_empty() {
         return Step { note, ..new(Action::Nothing) };
@@ -181,6 +206,19 @@ fn of_resource(plan: &Plan, resource: &Resource, there: Option<&Value>, leave: L
         return Step { changes, note: Some(note), ..new(Action::Blocked) };
     }
     Step { changes, note, run: Run::Change(resource.clone(), there.clone(), fields), ..new(Action::Change) }
+}
+
+/// The field without which a subscription brings nothing, or not everything, to who pulls it.
+fn unusable(kind: Kind, differs: &[Change]) -> Option<&str> {
+    let fields = differs.iter().map(|change| top(&change.field)).filter(|_| kind == Kind::Subscription);
+    fields.into_iter().find(|field| matches!(*field, "topic" | "filter" | "pushConfig"))
+}
+
+/// Whether the Cloud Run job is not there and cannot be made.
+fn is_blocked_job(plan: &Plan, there: &There) -> bool {
+    let jobs = there.things.get(&Kind::RunJob).into_iter().flatten();
+    let is_there = jobs.into_iter().any(|job| Kind::RunJob.name_of(job) == Some(&plan.program.name));
+    plan.program.image.is_none() && !is_there
 }
 
 fn is_mark(field: &str) -> bool {
@@ -207,7 +245,22 @@ pub fn places(plan: &Plan) -> Vec<Place> {
     all
 }
 
-fn rights(plan: &Plan, there: &There, leave: Leave, foreign: &BTreeSet<(Kind, String)>) -> Vec<Step> {
+/// Whose rights.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    /// The program's and Pub/Sub's.
+    Accounts,
+    Everybody,
+}
+
+fn rights(
+    plan: &Plan,
+    there: &There,
+    leave: Leave,
+    foreign: &BTreeSet<(Kind, String)>,
+    audience: Audience,
+) -> Vec<Step> {
+    let what = if audience == Audience::Everybody { "public access" } else { "rights" };
     let ours = format!("serviceAccount:{}", plan.account());
     let mut all = Vec::new();
     for (place, policy) in &there.access {
@@ -215,12 +268,17 @@ fn rights(plan: &Plan, there: &There, leave: Leave, foreign: &BTreeSet<(Kind, St
             Place::Topic(name) => foreign.contains(&(Kind::Topic, name.clone())),
             Place::Subscription(name) => foreign.contains(&(Kind::Subscription, name.clone())),
             Place::Bucket(name) => foreign.contains(&(Kind::Bucket, name.clone())),
-            Place::Project(_) | Place::Table { .. } => false,
+            Place::RunJob(name) => foreign.contains(&(Kind::RunJob, name.clone())),
+            Place::Project(_) | Place::Table { .. } | Place::Secret(_) => false,
         };
-        let grants: Vec<&Grant> = plan.grants.iter().filter(|g| g.on == *place).collect();
-        if matches!((policy, place), (Policy::Absent, Place::Table { .. })) {
-            let note = "the table is not there: nobody can be given a right to it".to_owned();
-            all.push(Step { note: Some(note), ..step(Action::Blocked, "rights", place.to_string()) });
+        let is_meant = |g: &&Grant| g.on == *place && (g.who == Who::Everybody) == (audience == Audience::Everybody);
+        let grants: Vec<&Grant> = plan.grants.iter().filter(is_meant).collect();
+        if grants.is_empty() {
+            continue;
+        }
+        if let (Policy::Absent, Place::Table { .. } | Place::Secret(_)) = (policy, place) {
+            let note = "it is not there: nobody can be given a right to it".to_owned();
+            all.push(Step { note: Some(note), ..step(Action::Blocked, what, place.to_string()) });
             continue;
         }
         let known = match policy {
@@ -235,8 +293,12 @@ fn rights(plan: &Plan, there: &There, leave: Leave, foreign: &BTreeSet<(Kind, St
         let (give, open): (Vec<_>, Vec<_>) = missing.partition(|(_, _, who)| !is_foreign || *who == Who::Service);
         let extra: Vec<(String, String)> = bindings(known)
             .filter(|(role, members)| {
-                members.contains(&ours.as_str()) && !wanted.iter().any(|(r, m, _)| r == role && *m == ours)
+                // What somebody else gave the account is not ours to take.
+                members.contains(&ours.as_str())
+                    && permissions::is_ours_to_give(role)
+                    && !wanted.iter().any(|(r, m, _)| r == role && *m == ours)
             })
+            .filter(|_| audience == Audience::Accounts)
             .map(|(role, _)| (role.to_owned(), ours.clone()))
             .collect();
         let give: Vec<(String, String)> = give.iter().map(|(role, member, _)| (role.clone(), member.clone())).collect();
@@ -265,7 +327,7 @@ fn rights(plan: &Plan, there: &There, leave: Leave, foreign: &BTreeSet<(Kind, St
             } else {
                 Run::Access { place: place.clone(), give, take }
             },
-            ..step(action, "rights", place.to_string())
+            ..step(action, what, place.to_string())
         });
     }
     all
@@ -319,15 +381,30 @@ pub fn changed_policy(policy: &Value, give: &[(String, String)], take: &[(String
     policy
 }
 
-fn left_over(plan: &Plan, kind: Kind, wanted: &[Resource], there: &There, leave: Leave) -> Vec<Step> {
-    let things = there.things.get(&kind).into_iter().flatten();
+/// Why something of ours stays although nothing of ours wants it any more.
+fn needed_by_others(plan: &Plan, kind: Kind, thing: &Value, there: &There) -> Option<String> {
+    let subscriptions = there.things.get(&Kind::Subscription).into_iter().flatten();
+    let mut others = subscriptions.filter(|s| !Kind::Subscription.is_ours(plan, s) && s["topic"] == thing["name"]);
+    let other = others.next().filter(|_| kind == Kind::Topic)?;
+    Some(format!("not removed: `{}`, which is not ours, subscribes to it", Kind::Subscription.name_of(other)?))
+}
+
+fn left_over(plan: &Plan, kind: Kind, wanted: &[Resource], all_there: &There, leave: Leave) -> Vec<Step> {
+    let things = all_there.things.get(&kind).into_iter().flatten();
     let ours = things.filter(|t| kind.is_ours(plan, t)).filter_map(|t| Some((kind.name_of(t)?, t)));
     let old = ours.filter(|(name, _)| !wanted.iter().any(|r| r.kind == kind && r.name == *name));
     let what = kind.words().0;
     old.map(|(name, there)| {
-        let empty = (kind == Kind::Bucket).then(|| "only if it is empty".to_owned());
+        if let Some(note) = needed_by_others(plan, kind, there, all_there).filter(|_| leave.prune) {
+            return Step { note: Some(note), ..step(Action::Blocked, what, name) };
+        }
+        let note = match kind {
+            Kind::Bucket => Some("only if it is empty".to_owned()),
+            Kind::Subscription => Some("the messages that wait in it go with it".to_owned()),
+            _ => None,
+        };
         if leave.prune {
-            Step { note: empty, run: Run::Remove(kind, there.clone()), ..step(Action::Delete, what, name) }
+            Step { note, run: Run::Remove(kind, there.clone()), ..step(Action::Delete, what, name) }
         } else {
             let note = "it is no longer in the configuration; --prune removes it".to_owned();
             Step { note: Some(note), ..step(Action::LeftOver, what, name) }
@@ -357,6 +434,12 @@ fn compare(there: &Value, ours: &Value, path: &str, all: &mut Vec<Change>) {
         (Value::Object(_) | Value::Null, Value::Object(ours)) => {
             for (key, value) in ours {
                 compare(&there[key], value, &format!("{path}.{key}"), all);
+            }
+        }
+        (Value::Array(there), Value::Array(ours)) if named(ours).is_some() => {
+            for (name, ours) in named(ours).unwrap_or_default() {
+                let there = there.iter().find(|item| item["name"] == name).unwrap_or(&Value::Null);
+                compare(there, ours, &format!("{path}[{name}]"), all);
             }
         }
         (Value::Array(there), Value::Array(ours)) if there.len() == ours.len() => {

@@ -1,7 +1,7 @@
 //! The project's `alerts:` as policies of Cloud Monitoring, with the log-based metrics that they stand on: who is told also where
 //! the service itself, which judges the same alerts (`service::alerts`), does not run.
 
-use super::plan::Plan;
+use super::plan::{Plan, Runs};
 use crate::config::Project;
 use crate::config::monitoring::{Alert, AlertKind};
 use serde::Serialize;
@@ -26,8 +26,11 @@ pub struct Policy {
     pub channels: Vec<String>,
 }
 
-/// How long nobody may be there to judge the promises.
-const NOBODY_FOR: &str = "900s";
+/// How long nobody may be there to judge the promises; of a job, besides two of its pauses.
+const NOBODY_FOR_SECONDS: u64 = 900;
+
+/// The longest that Cloud Monitoring waits for what is absent: 23 hours and a half.
+const LONGEST_ABSENCE_SECONDS: u64 = 84_600;
 
 /// How long a message may wait where the alert says nothing, in seconds.
 const BACKLOG_SECONDS: u64 = 600;
@@ -68,11 +71,11 @@ fn metric(plan: &Plan, alert: &Alert) -> Option<Metric> {
         AlertKind::DeadLetter => r#"severity>=ERROR AND jsonPayload.dead_letter:*"#.to_owned(),
         AlertKind::Backlog => return None,
     };
-    let service = quoted(&plan.service.name);
+    let ((resource, label), name) = (plan.program.monitored(), quoted(&plan.program.name));
     Some(Metric {
         name: format!("{}-{}", plan.name, alert.name.value),
         description: format!("Log lines of the alert {}", alert.name.value),
-        filter: format!(r#"resource.type="cloud_run_revision" AND resource.labels.service_name={service} AND {what}"#),
+        filter: format!(r#"resource.type="{resource}" AND resource.labels.{label}={name} AND {what}"#),
     })
 }
 
@@ -80,10 +83,9 @@ fn conditions(plan: &Plan, alert: &Alert, metric: Option<&Metric>) -> Vec<Value>
     let above = if matches!(alert.when, AlertKind::Failure | AlertKind::DeadLetter) { alert.above } else { 0 };
     let mut all = Vec::new();
     if let Some(metric) = metric {
-        let filter = format!(
-            r#"metric.type="logging.googleapis.com/user/{}" AND resource.type="cloud_run_revision""#,
-            metric.name
-        );
+        let resource = plan.program.monitored().0;
+        let filter =
+            format!(r#"metric.type="logging.googleapis.com/user/{}" AND resource.type="{resource}""#, metric.name);
         all.push(threshold("log lines", &filter, above, "ALIGN_DELTA", "REDUCE_SUM"));
     }
     match alert.when {
@@ -91,6 +93,11 @@ fn conditions(plan: &Plan, alert: &Alert, metric: Option<&Metric>) -> Vec<Value>
             let names: Vec<String> = plan.subscriptions.iter().map(|s| quoted(&s.name)).collect();
             let filter = pubsub("oldest_unacked_message_age", &names);
             let seconds = if alert.hold.is_zero() { BACKLOG_SECONDS } else { alert.hold.as_secs() };
+            // What waits for the next start of a job waits in good order.
+            let seconds = match plan.program.runs {
+                Runs::Service { .. } => seconds,
+                Runs::Job { longest_pause_seconds, .. } => seconds + longest_pause_seconds,
+            };
             all.push(threshold("age of the oldest message", &filter, seconds, "ALIGN_MAX", "REDUCE_MAX"));
         }
         AlertKind::DeadLetter => {
@@ -128,17 +135,27 @@ fn threshold(title: &str, filter: &str, above: u64, aligner: &str, reducer: &str
     })
 }
 
-/// Promises are judged by the service: where no instance runs, nobody does.
+/// Promises are judged by the program: where it does not run, nobody judges.
 fn nobody(plan: &Plan) -> Value {
+    let (resource, label) = plan.program.monitored();
+    let (metric, title, seconds) = match plan.program.runs {
+        Runs::Service { .. } => {
+            ("container/billable_instance_time", "no instance of the service runs", NOBODY_FOR_SECONDS)
+        }
+        Runs::Job { longest_pause_seconds, .. } => {
+            let seconds = longest_pause_seconds.saturating_mul(2) + NOBODY_FOR_SECONDS;
+            ("job/completed_execution_count", "no start of the job ends", seconds.min(LONGEST_ABSENCE_SECONDS))
+        }
+    };
     let filter = format!(
-        r#"metric.type="run.googleapis.com/container/billable_instance_time" AND resource.type="cloud_run_revision" AND resource.labels.service_name={}"#,
-        quoted(&plan.service.name)
+        r#"metric.type="run.googleapis.com/{metric}" AND resource.type="{resource}" AND resource.labels.{label}={}"#,
+        quoted(&plan.program.name)
     );
     json!({
-        "displayName": "no instance of the service runs",
+        "displayName": title,
         "conditionAbsent": {
             "filter": filter,
-            "duration": NOBODY_FOR,
+            "duration": format!("{seconds}s"),
             "aggregations": [{"alignmentPeriod": "60s", "perSeriesAligner": "ALIGN_RATE", "crossSeriesReducer": "REDUCE_SUM"}],
             "trigger": {"count": 1},
         },

@@ -63,6 +63,7 @@ const LOGGING_WRITER: &str = "roles/logging.configWriter";
 const ALERT_EDITOR: &str = "roles/monitoring.alertPolicyEditor";
 const USAGE_ADMIN: &str = "roles/serviceusage.serviceUsageAdmin";
 const PROJECT_IAM_ADMIN: &str = "roles/resourcemanager.projectIamAdmin";
+const SECRET_ADMIN: &str = "roles/secretmanager.admin";
 const DATA_OWNER: &str = "roles/bigquery.dataOwner";
 
 /// What the roles of the service hold, as far as calls of the service need it.
@@ -84,7 +85,15 @@ const ROLES: &[(&str, &[&str])] = &[
     (SUBSCRIBER, &["pubsub.subscriptions.consume"]),
     (PUBSUB_VIEWER, &["pubsub.subscriptions.get", "pubsub.topics.get"]),
     ("roles/monitoring.viewer", &["monitoring.timeSeries.list"]),
+    // Used by Cloud Run and Cloud Scheduler in the account's name, in no call of the program's own.
+    ("roles/secretmanager.secretAccessor", &[]),
+    ("roles/run.invoker", &[]),
 ];
+
+/// Whether the service's account is ever given the role by a plan: others that it has were given by somebody else.
+pub fn is_ours_to_give(role: &str) -> bool {
+    ROLES.iter().any(|(name, _)| *name == role)
+}
 
 /// Every call that is made, with the right that it needs.
 pub const USES: &[Use] = &[
@@ -173,6 +182,27 @@ pub const USES: &[Use] = &[
         "serviceusage.services.enable",
         USAGE_ADMIN,
     ),
+    deploy(
+        Api::ServiceUsage,
+        "POST",
+        "/v1beta1/projects/*/services/*:generateServiceIdentity",
+        "serviceusage.services.enable",
+        USAGE_ADMIN,
+    ),
+    deploy(
+        Api::SecretManager,
+        "GET",
+        "/v1/projects/*/secrets/*:getIamPolicy",
+        "secretmanager.secrets.getIamPolicy",
+        SECRET_ADMIN,
+    ),
+    deploy(
+        Api::SecretManager,
+        "POST",
+        "/v1/projects/*/secrets/*:setIamPolicy",
+        "secretmanager.secrets.setIamPolicy",
+        SECRET_ADMIN,
+    ),
     deploy(Api::ServiceUsage, "GET", "/v1/operations/*", "serviceusage.operations.get", USAGE_ADMIN),
     deploy(Api::ResourceManager, "GET", "/v3/projects/*", "resourcemanager.projects.get", PROJECT_IAM_ADMIN),
     deploy(
@@ -245,6 +275,13 @@ pub const USES: &[Use] = &[
     deploy(Api::Run, "GET", "/v2/projects/*/locations/*/services/*", "run.services.get", RUN_ADMIN),
     deploy(Api::Run, "PATCH", "/v2/projects/*/locations/*/services/*", "run.services.update", RUN_ADMIN),
     deploy(Api::Run, "DELETE", "/v2/projects/*/locations/*/services/*", "run.services.delete", RUN_ADMIN),
+    deploy(Api::Run, "GET", "/v2/projects/*/locations/*/jobs", "run.jobs.list", RUN_ADMIN),
+    deploy(Api::Run, "POST", "/v2/projects/*/locations/*/jobs", "run.jobs.create", RUN_ADMIN),
+    deploy(Api::Run, "GET", "/v2/projects/*/locations/*/jobs/*:getIamPolicy", "run.jobs.getIamPolicy", RUN_ADMIN),
+    deploy(Api::Run, "POST", "/v2/projects/*/locations/*/jobs/*:setIamPolicy", "run.jobs.setIamPolicy", RUN_ADMIN),
+    deploy(Api::Run, "GET", "/v2/projects/*/locations/*/jobs/*", "run.jobs.get", RUN_ADMIN),
+    deploy(Api::Run, "PATCH", "/v2/projects/*/locations/*/jobs/*", "run.jobs.update", RUN_ADMIN),
+    deploy(Api::Run, "DELETE", "/v2/projects/*/locations/*/jobs/*", "run.jobs.delete", RUN_ADMIN),
     deploy(Api::Run, "GET", "/v2/projects/*/locations/*/operations/*", "run.operations.get", RUN_ADMIN),
     deploy(Api::Logging, "GET", "/v2/projects/*/metrics", "logging.logMetrics.list", LOGGING_WRITER),
     deploy(Api::Logging, "POST", "/v2/projects/*/metrics", "logging.logMetrics.create", LOGGING_WRITER),
@@ -323,6 +360,8 @@ fn is_granted(plan: &Plan, used: &Use, path: &str) -> bool {
         Place::Table { dataset, table, .. } => {
             segment(path, "datasets") == Some(dataset) && segment(path, "tables") == Some(table)
         }
+        // The program itself calls neither.
+        Place::Secret(_) | Place::RunJob(_) => false,
     };
     plan.grants.iter().any(|g| g.who == Who::Service && holds(&g.role) && covers(&g.on))
 }

@@ -3,12 +3,15 @@
 
 use super::access::{self, Grant};
 use super::monitoring::{self, Metric, Policy};
-use crate::config::model::{BusTarget, StateTarget, StoreTarget, WarehouseTarget};
+use crate::config::model::{BusTarget, ComputeKind, StateTarget, StoreTarget, WarehouseTarget};
 use crate::config::{Project, Target};
+use crate::model::schedule::Schedule;
 use crate::ports::cloud::Api;
 use crate::service::gate::TRIGGER_TOPIC;
 use crate::service::scheduler;
 use crate::service::settings::{DEAD_LETTER, Settings, subscriptions};
+use crate::service::slots::Slots;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,11 +21,11 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Options {
     /// The container's image; what runs keeps its image if absent.
     pub image: Option<String>,
-    /// Where jobs, buckets and the service are; BigQuery's location if absent and a region.
+    /// Where jobs, buckets and the program are; the target's `compute.region` if absent, else BigQuery's location where that is a region.
     pub region: Option<String>,
     /// The deployment's name, `phase6-<target>` if absent: of the account, of the service, and in the mark on what was made.
     pub name: Option<String>,
-    /// Notification channels of Cloud Monitoring that the alert policies tell, by their full names.
+    /// Notification channels of Cloud Monitoring that the alert policies tell, by their full names; the target's `compute.notify` if none.
     pub notify: Vec<String>,
 }
 
@@ -45,7 +48,7 @@ pub struct Plan {
     pub jobs: Vec<Job>,
     pub buckets: Vec<Bucket>,
     pub grants: Vec<Grant>,
-    pub service: Service,
+    pub program: Program,
     pub metrics: Vec<Metric>,
     pub policies: Vec<Policy>,
     /// What the reader has to know before this is applied.
@@ -123,20 +126,50 @@ impl Bucket {
     }
 }
 
-/// The Cloud Run service that runs `phase6 serve`: it pulls, so one instance always runs, with its CPU.
+/// `phase6 serve` on Cloud Run.
 #[derive(Debug, Clone, Serialize)]
-pub struct Service {
+pub struct Program {
     pub name: String,
     pub image: Option<String>,
     pub args: Vec<&'static str>,
     pub env: BTreeMap<&'static str, String>,
-    pub port: u16,
-    pub cpu: &'static str,
-    pub memory: &'static str,
-    pub min_instances: u32,
-    pub max_instances: u32,
-    /// Asked before the first request, and then always; what hangs is started anew.
-    pub probe: &'static str,
+    /// Environment variables that the newest version of a secret fills.
+    pub secrets: BTreeMap<String, String>,
+    pub cpu: String,
+    pub memory: String,
+    pub runs: Runs,
+}
+
+/// How it runs.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Runs {
+    /// A service: it pulls, so one instance always runs, with its CPU.
+    Service {
+        port: u16,
+        min_instances: u32,
+        max_instances: u32,
+        /// Asked before the first request, and then always; what hangs is started anew.
+        probe: &'static str,
+    },
+    /// A job that Cloud Scheduler starts, in UTC; a second one at the same time is but another copy.
+    Job { schedule: String, timeout_seconds: u32, max_retries: u32, longest_pause_seconds: u64 },
+}
+
+impl Program {
+    pub fn is_job(&self) -> bool {
+        matches!(self.runs, Runs::Job { .. })
+    }
+
+    /// The type of Cloud Run's resource in logs and metrics, and the label that holds its name.
+    pub fn monitored(&self) -> (&'static str, &'static str) {
+        if self.is_job() { ("cloud_run_job", "job_name") } else { ("cloud_run_revision", "service_name") }
+    }
+
+    /// The name of the job of Cloud Scheduler that starts the Cloud Run job.
+    pub fn starter(&self) -> String {
+        format!("{}-start", self.name)
+    }
 }
 
 /// What the target needs; the errors say what the configuration would have to have otherwise.
@@ -150,7 +183,7 @@ pub fn plan(project: &Project, target: &Target, options: &Options) -> Result<Pla
     let name = options.name.clone().unwrap_or_else(|| format!("phase6-{}", target.name.value));
     let on_bus = matches!(target.bus, BusTarget::PubSub { .. });
     let mut plan = Plan {
-        service: service(&name, &target.name.value, cloud, options),
+        program: program(&name, target, cloud, options),
         name,
         target: target.name.value.clone(),
         project: cloud.to_owned(),
@@ -166,9 +199,10 @@ pub fn plan(project: &Project, target: &Target, options: &Options) -> Result<Pla
         notes: Vec::new(),
     };
     plan.grants = access::grants(project, target, &plan);
-    (plan.metrics, plan.policies) = monitoring::alerts(project, &plan, &options.notify);
+    let notify = if options.notify.is_empty() { &target.compute.notify } else { &options.notify };
+    (plan.metrics, plan.policies) = monitoring::alerts(project, &plan, notify);
     plan.apis = apis(target, &plan);
-    plan.notes = notes(project, options);
+    plan.notes = notes(project, &plan);
     let wrong = super::words::wrong_names(&plan);
     if wrong.is_empty() { Ok(plan) } else { Err(wrong) }
 }
@@ -181,18 +215,17 @@ pub fn cloud_project(target: &Target) -> Option<&str> {
     }
 }
 
-/// `--region`, else BigQuery's location where that is a region and not a part of the world (`US`, `EU`).
+/// `--region`, else the target's own, else BigQuery's location where that is a region and not a part of the world (`US`, `EU`).
 fn region(target: &Target, options: &Options) -> Result<String, String> {
     let location = match &target.warehouse {
         WarehouseTarget::BigQuery { location, .. } => location.as_deref(),
         WarehouseTarget::DuckDb { .. } => None,
     };
-    options
-        .region
-        .as_deref()
+    let given = options.region.as_deref().or(target.compute.region.as_deref());
+    given
         .or(location.filter(|l| l.contains('-')))
         .map(str::to_owned)
-        .ok_or_else(|| "no region is known: name one with --region, such as us-west2".to_owned())
+        .ok_or_else(|| "no region is known: name one with `compute.region` or --region, such as us-west2".to_owned())
 }
 
 /// The services that the plan and the running program call.
@@ -200,12 +233,13 @@ fn apis(target: &Target, plan: &Plan) -> Vec<&'static str> {
     let used = [
         (Api::BigQuery, matches!(target.warehouse, WarehouseTarget::BigQuery { .. })),
         (Api::ResourceManager, true),
-        (Api::Scheduler, !plan.jobs.is_empty()),
+        (Api::Scheduler, !plan.jobs.is_empty() || plan.program.is_job()),
         (Api::Iam, true),
         (Api::Logging, true),
         (Api::Monitoring, true),
         (Api::PubSub, !plan.topics.is_empty()),
         (Api::Run, true),
+        (Api::SecretManager, !plan.program.secrets.is_empty()),
         (Api::Storage, !plan.buckets.is_empty()),
     ];
     used.into_iter().filter(|(_, used)| *used).map(|(api, _)| api.service_name()).collect()
@@ -254,8 +288,8 @@ const PUBLIC_VERSIONS: u32 = 20;
 
 fn buckets(target: &Target) -> Vec<Bucket> {
     let mut all = Vec::new();
-    if let StoreTarget::Gcs { bucket, .. } = &target.store {
-        all.push(Bucket { name: bucket.clone(), public: true, keep_days: 30, keep_versions: PUBLIC_VERSIONS });
+    if let StoreTarget::Gcs { bucket, public, .. } = &target.store {
+        all.push(Bucket { name: bucket.clone(), public: *public, keep_days: 30, keep_versions: PUBLIC_VERSIONS });
     }
     if let StateTarget::Gcs { bucket } = &target.state {
         // Old records are for looking into what happened; nothing of the program reads them.
@@ -264,38 +298,64 @@ fn buckets(target: &Target) -> Vec<Bucket> {
     all
 }
 
-fn service(name: &str, target: &str, cloud: &str, options: &Options) -> Service {
+fn program(name: &str, target: &Target, cloud: &str, options: &Options) -> Program {
     const PORT: u16 = 8080;
-    let env = [
-        ("GOOGLE_CLOUD_PROJECT", cloud.to_owned()),
-        ("PHASE6_LISTEN", format!("0.0.0.0:{PORT}")),
-        ("PHASE6_TARGET", target.to_owned()),
-    ];
-    Service {
-        name: name.to_owned(),
-        image: options.image.clone(),
-        // Cloud Run kills ten seconds after SIGTERM: what is not finished by then is handed back before.
-        args: vec!["serve", "--grace", "8s"],
-        env: env.into(),
-        port: PORT,
-        cpu: "1",
-        memory: "1Gi",
-        min_instances: 1,
-        max_instances: 3,
-        probe: "/livez",
-    }
+    let compute = &target.compute;
+    let mut env =
+        BTreeMap::from([("GOOGLE_CLOUD_PROJECT", cloud.to_owned()), ("PHASE6_TARGET", target.name.value.clone())]);
+    // Cloud Run kills ten seconds after SIGTERM: what is not finished by then is handed back before.
+    let mut args = vec!["serve", "--grace", "8s"];
+    let runs = match &compute.kind {
+        ComputeKind::Service => {
+            env.insert("PHASE6_LISTEN", format!("0.0.0.0:{PORT}"));
+            Runs::Service { port: PORT, min_instances: 1, max_instances: 3, probe: "/livez" }
+        }
+        ComputeKind::Job { schedule } => {
+            args.extend(["--until-idle", IDLE_FOR]);
+            Runs::Job {
+                schedule: schedule.text().to_owned(),
+                timeout_seconds: JOB_TIMEOUT_SECONDS,
+                // A task that fails is started again by Cloud Run, so that one bad machine is no missed start.
+                max_retries: 3,
+                longest_pause_seconds: longest_pause(schedule),
+            }
+        }
+    };
+    let (cpu, memory, secrets) = (compute.cpu.clone(), compute.memory.clone(), compute.secrets.clone());
+    Program { name: name.to_owned(), image: options.image.clone(), args, env, secrets, cpu, memory, runs }
 }
 
-fn notes(project: &Project, options: &Options) -> Vec<String> {
+/// How long a job waits for more: Pub/Sub may answer a pull with nothing although something waits, but not for so long.
+const IDLE_FOR: &str = "30s";
+
+/// How long one start of a job may work.
+const JOB_TIMEOUT_SECONDS: u32 = 3600;
+
+/// The longest time between two starts in the next weeks, in seconds.
+fn longest_pause(schedule: &Schedule) -> u64 {
+    let slots = Slots { schedule: schedule.clone(), zone: jiff::tz::TimeZone::UTC };
+    // Any month of 31 days does.
+    let (from, to) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(31 * 24));
+    let all: Vec<i64> = slots.between(from, to).map(|slot| slot.as_second()).collect();
+    let pauses = all.windows(2).map(|pair| pair[1].abs_diff(pair[0]));
+    pauses.max().unwrap_or(to.as_second().unsigned_abs())
+}
+
+fn notes(project: &Project, plan: &Plan) -> Vec<String> {
     let mut notes = Vec::new();
-    if options.image.is_none() {
-        notes.push("no --image: a service that exists keeps its image, and none is made".to_owned());
+    let what = if plan.program.is_job() { "job" } else { "service" };
+    if plan.program.image.is_none() {
+        notes.push(format!("no --image: a {what} that exists keeps its image, and none is made"));
     }
-    if options.notify.is_empty() && !project.alerts.is_empty() {
-        notes.push("no --notify: alert policies open incidents in Cloud Monitoring and send nothing".to_owned());
+    if plan.policies.iter().any(|policy| policy.channels.is_empty()) {
+        notes.push(
+            "no `compute.notify` and no --notify: policies keep their channels; one that is new opens incidents in Cloud Monitoring \
+             and sends nothing"
+                .to_owned(),
+        );
     }
     if !project.jobs.is_empty() {
-        notes.push("Cloud Scheduler and the service's own clock may both run: each slot still runs once".to_owned());
+        notes.push(format!("Cloud Scheduler and the {what}'s own clock may both run: each slot still runs once"));
     }
     notes
 }
@@ -355,6 +415,6 @@ pub mod tests {
         let plan = with(&Options { name: Some("phase6-staging".to_owned()), ..Options::default() });
         assert_eq!(plan.account(), "phase6-staging@nba-props-platform.iam.gserviceaccount.com");
         assert!(plan.policies.iter().all(|p| p.title.starts_with("phase6-staging: ")));
-        assert!(plan.mark().contains("phase6-staging") && plan.service.image.is_none());
+        assert!(plan.mark().contains("phase6-staging") && plan.program.image.is_none());
     }
 }

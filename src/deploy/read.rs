@@ -62,12 +62,17 @@ pub async fn read(cloud: &Arc<dyn Cloud>, plan: &Plan, parts: &BTreeSet<Part>) -
                 enabled = Some(names.map(str::to_owned).collect::<BTreeSet<_>>());
             }
             Answer::Things(kind, Ok(things)) => drop(there.things.insert(kind, things)),
+            // Enabled a moment ago, perhaps, and not everywhere yet: it has nothing.
+            Answer::Things(_, Err(error)) if error.kind == CloudErrorKind::Disabled => {}
             Answer::Things(kind, Err(error)) if error.kind == CloudErrorKind::Denied => {
                 denied.push((kind.api(), None, error))
             }
             Answer::Things(_, Err(error)) => return Err(error),
             Answer::Access(i, Ok(policy)) => there.access[i].1 = Policy::Is(policy),
             Answer::Access(_, Err(error)) if error.kind == CloudErrorKind::NotFound => {}
+            Answer::Access(i, Err(error)) if error.kind == CloudErrorKind::Disabled => {
+                there.access[i].1 = Policy::Unknown;
+            }
             Answer::Access(i, Err(error)) if error.kind == CloudErrorKind::Denied => {
                 there.access[i].1 = Policy::Unknown;
                 let place = &there.access[i].0;
@@ -82,7 +87,9 @@ pub async fn read(cloud: &Arc<dyn Cloud>, plan: &Plan, parts: &BTreeSet<Part>) -
             there.number = name.unwrap_or_default().to_owned();
         }
         // A new project has Resource Manager off; the names of its services hold its number, too.
-        Some(Err(error)) if error.kind != CloudErrorKind::Denied || there.number.is_empty() => {
+        Some(Err(error))
+            if !matches!(error.kind, CloudErrorKind::Denied | CloudErrorKind::Disabled) || there.number.is_empty() =>
+        {
             return Err(explained(error));
         }
         _ => {}
@@ -137,6 +144,8 @@ fn api(place: &Place) -> Api {
         Place::Topic(_) | Place::Subscription(_) => Api::PubSub,
         Place::Bucket(_) => Api::Storage,
         Place::Table { .. } => Api::BigQuery,
+        Place::Secret(_) => Api::SecretManager,
+        Place::RunJob(_) => Api::Run,
     }
 }
 
@@ -150,6 +159,8 @@ fn place_path(plan: &Plan, place: &Place) -> String {
         Place::Table { project, dataset, table } => {
             format!("/bigquery/v2/projects/{project}/datasets/{dataset}/tables/{table}")
         }
+        Place::Secret(name) => format!("/v1/projects/{}/secrets/{name}", plan.project),
+        Place::RunJob(name) => Kind::RunJob.path(plan, name, None),
     }
 }
 
@@ -157,7 +168,7 @@ fn place_path(plan: &Plan, place: &Place) -> String {
 pub fn policy_call(plan: &Plan, place: &Place) -> Call {
     let (api, path) = (api(place), place_path(plan, place));
     match place {
-        Place::Topic(_) | Place::Subscription(_) => {
+        Place::Topic(_) | Place::Subscription(_) | Place::Secret(_) | Place::RunJob(_) => {
             Call::get(api, format!("{path}:getIamPolicy?options.requestedPolicyVersion=3"))
         }
         Place::Bucket(_) => Call::get(api, format!("{path}?optionsRequestedPolicyVersion=3")),
@@ -191,7 +202,7 @@ pub enum Part {
     Account,
     /// Who may do what
     Access,
-    /// The Cloud Run service
+    /// The Cloud Run service or job
     Run,
     /// Log-based metrics and alert policies
     Monitoring,
@@ -206,7 +217,7 @@ impl Part {
             Kind::Topic | Kind::Subscription => Self::Pubsub,
             Kind::Bucket => Self::Buckets,
             Kind::Account => Self::Account,
-            Kind::Service => Self::Run,
+            Kind::Service | Kind::RunJob => Self::Run,
             Kind::Job => Self::Jobs,
             Kind::Metric | Kind::Policy => Self::Monitoring,
         }
@@ -220,7 +231,9 @@ impl Part {
             Self::Jobs => &[Api::Scheduler],
             Self::Buckets => &[Api::Storage],
             Self::Account => &[Api::Iam],
-            Self::Access => &[Api::ResourceManager, Api::PubSub, Api::Storage, Api::BigQuery],
+            Self::Access => {
+                &[Api::ResourceManager, Api::PubSub, Api::Storage, Api::BigQuery, Api::Run, Api::SecretManager]
+            }
             Self::Run => &[Api::Run],
             Self::Monitoring => &[Api::Logging, Api::Monitoring],
         }

@@ -1,7 +1,7 @@
 //! The plan as REST resources: for each thing the fields that we hold to, and the calls that list, make, change and remove it.
 //! The fields and paths are those of the services' public REST references.
 
-use super::plan::{Bucket, Plan, RETENTION_SECONDS, Service, Subscription};
+use super::plan::{Bucket, Plan, Program, RETENTION_SECONDS, Runs, Subscription};
 use crate::ports::cloud::{Api, Call, Method};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,18 +17,20 @@ pub enum Kind {
     Bucket,
     Account,
     Service,
+    RunJob,
     Job,
     Metric,
     Policy,
 }
 
 impl Kind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Topic,
         Self::Subscription,
         Self::Bucket,
         Self::Account,
         Self::Service,
+        Self::RunJob,
         Self::Job,
         Self::Metric,
         Self::Policy,
@@ -42,6 +44,7 @@ impl Kind {
             Self::Bucket => ("bucket", "buckets"),
             Self::Account => ("service account", "service accounts"),
             Self::Service => ("Cloud Run service", "Cloud Run services"),
+            Self::RunJob => ("Cloud Run job", "Cloud Run jobs"),
             Self::Job => ("scheduler job", "scheduler jobs"),
             Self::Metric => ("log-based metric", "log-based metrics"),
             Self::Policy => ("alert policy", "alert policies"),
@@ -53,7 +56,7 @@ impl Kind {
             Self::Topic | Self::Subscription => Api::PubSub,
             Self::Bucket => Api::Storage,
             Self::Account => Api::Iam,
-            Self::Service => Api::Run,
+            Self::Service | Self::RunJob => Api::Run,
             Self::Job => Api::Scheduler,
             Self::Metric => Api::Logging,
             Self::Policy => Api::Monitoring,
@@ -69,6 +72,7 @@ impl Kind {
             Self::Bucket => (format!("/storage/v1/b?project={p}&maxResults=1000"), "items"),
             Self::Account => (format!("/v1/projects/{p}/serviceAccounts?pageSize=100"), "accounts"),
             Self::Service => (format!("/v2/projects/{p}/locations/{r}/services?pageSize=100"), "services"),
+            Self::RunJob => (format!("/v2/projects/{p}/locations/{r}/jobs?pageSize=100"), "jobs"),
             Self::Job => (format!("/v1/projects/{p}/locations/{r}/jobs?pageSize=500"), "jobs"),
             Self::Metric => (format!("/v2/projects/{p}/metrics?pageSize=1000"), "metrics"),
             Self::Policy => (format!("/v3/projects/{p}/alertPolicies?pageSize=1000"), "alertPolicies"),
@@ -96,6 +100,7 @@ impl Kind {
             Self::Bucket => format!("/storage/v1/b/{name}"),
             Self::Account => format!("/v1/projects/{p}/serviceAccounts/{name}@{p}.iam.gserviceaccount.com"),
             Self::Service => format!("/v2/projects/{p}/locations/{r}/services/{name}"),
+            Self::RunJob => format!("/v2/projects/{p}/locations/{r}/jobs/{name}"),
             Self::Job => format!("/v1/projects/{p}/locations/{r}/jobs/{name}"),
             Self::Metric => format!("/v2/projects/{p}/metrics/{name}"),
             Self::Policy => format!("/v3/{}", there.and_then(|t| t["name"].as_str()).unwrap_or(name)),
@@ -119,7 +124,7 @@ impl Kind {
     /// The fields, from the top, that cannot be changed once it is made.
     pub fn fixed(self) -> &'static [&'static str] {
         match self {
-            Self::Subscription => &["topic"],
+            Self::Subscription => &["topic", "filter"],
             Self::Bucket => &["location"],
             _ => &[],
         }
@@ -145,7 +150,8 @@ pub fn resources(plan: &Plan) -> Vec<Resource> {
     plan.subscriptions.iter().for_each(|s| add(Kind::Subscription, &s.name, subscription(plan, s)));
     plan.buckets.iter().for_each(|b| add(Kind::Bucket, &b.name, bucket(plan, b)));
     add(Kind::Account, &plan.name, json!({"displayName": "phase6 serve", "description": "Runs phase6 serve"}));
-    add(Kind::Service, &plan.service.name, service(plan, &plan.service));
+    let kind = if plan.program.is_job() { Kind::RunJob } else { Kind::Service };
+    add(kind, &plan.program.name, program(plan, &plan.program));
     for job in &plan.jobs {
         let target = json!({
             "topicName": topic(plan, &job.topic),
@@ -158,6 +164,9 @@ pub fn resources(plan: &Plan) -> Vec<Resource> {
             json!({"description": description, "schedule": schedule, "timeZone": zone, "pubsubTarget": target});
         add(Kind::Job, &job.name, fields);
     }
+    if let Runs::Job { schedule, .. } = &plan.program.runs {
+        add(Kind::Job, &plan.program.starter(), starter(plan, schedule));
+    }
     for metric in &plan.metrics {
         let descriptor = json!({"metricKind": "DELTA", "valueType": "INT64"});
         let fields =
@@ -165,12 +174,15 @@ pub fn resources(plan: &Plan) -> Vec<Resource> {
         add(Kind::Metric, &metric.name, fields);
     }
     for policy in &plan.policies {
-        let fields = json!({
+        let mut fields = json!({
             "documentation": {"content": policy.text, "mimeType": "text/markdown"},
             "combiner": "OR",
             "conditions": policy.conditions,
-            "notificationChannels": policy.channels,
         });
+        // Whom a policy tells is nobody's business but the owner's where nothing is said.
+        if !policy.channels.is_empty() {
+            fields["notificationChannels"] = json!(policy.channels);
+        }
         add(Kind::Policy, &policy.title, fields);
     }
     all
@@ -212,6 +224,9 @@ fn subscription(plan: &Plan, s: &Subscription) -> Value {
             "maximumBackoff": format!("{}s", s.max_retry_seconds),
         },
         "deadLetterPolicy": dead,
+        // It is pulled, and all of its topic.
+        "pushConfig": null,
+        "filter": null,
     })
 }
 
@@ -228,27 +243,57 @@ fn bucket(plan: &Plan, b: &Bucket) -> Value {
     })
 }
 
-fn service(plan: &Plan, s: &Service) -> Value {
-    let env: Vec<Value> = s.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    let get = json!({"path": s.probe, "port": s.port});
-    let mut container = json!({
-        "args": s.args,
-        "env": env,
-        "ports": [{"containerPort": s.port}],
-        "resources": {"limits": {"cpu": s.cpu, "memory": s.memory}, "cpuIdle": false},
-        "startupProbe": {"httpGet": get, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 30},
-        "livenessProbe": {"httpGet": get, "periodSeconds": 30, "timeoutSeconds": 5, "failureThreshold": 3},
-    });
-    if let Some(image) = &s.image {
+fn program(plan: &Plan, p: &Program) -> Value {
+    let value = |(name, value): (&&str, &String)| json!({"name": name, "value": value});
+    let secret = |(name, secret): (&String, &String)| json!({"name": name, "valueSource": {"secretKeyRef": {"secret": secret, "version": "latest"}}});
+    let env: Vec<Value> = p.env.iter().map(value).chain(p.secrets.iter().map(secret)).collect();
+    let mut container =
+        json!({"args": p.args, "env": env, "resources": {"limits": {"cpu": p.cpu, "memory": p.memory}}});
+    if let Some(image) = &p.image {
         container["image"] = image.as_str().into();
     }
+    let account = plan.account();
+    match p.runs {
+        Runs::Service { port, min_instances, max_instances, probe } => {
+            let get = json!({"path": probe, "port": port});
+            container["ports"] = json!([{"containerPort": port}]);
+            container["resources"]["cpuIdle"] = false.into();
+            container["startupProbe"] =
+                json!({"httpGet": get, "periodSeconds": 2, "timeoutSeconds": 1, "failureThreshold": 30});
+            container["livenessProbe"] =
+                json!({"httpGet": get, "periodSeconds": 30, "timeoutSeconds": 5, "failureThreshold": 3});
+            let scaling = json!({"minInstanceCount": min_instances, "maxInstanceCount": max_instances});
+            json!({"template": {"serviceAccount": account, "scaling": scaling, "containers": [container]}})
+        }
+        Runs::Job { timeout_seconds, max_retries, .. } => {
+            let task = json!({
+                "serviceAccount": account,
+                "timeout": format!("{timeout_seconds}s"),
+                "maxRetries": max_retries,
+                "containers": [container],
+            });
+            json!({"template": {"taskCount": 1, "template": task}})
+        }
+    }
+}
+
+/// The job of Cloud Scheduler that starts the Cloud Run job, in the name of the program's own account.
+fn starter(plan: &Plan, schedule: &str) -> Value {
     json!({
-        "template": {
-            "serviceAccount": plan.account(),
-            "scaling": {"minInstanceCount": s.min_instances, "maxInstanceCount": s.max_instances},
-            "containers": [container],
+        "description": format!("Starts the Cloud Run job {}", plan.program.name),
+        "schedule": schedule,
+        "timeZone": "Etc/UTC",
+        "httpTarget": {
+            "uri": start_uri(plan),
+            "httpMethod": "POST",
+            "oauthToken": {"serviceAccountEmail": plan.account()},
         },
     })
+}
+
+/// What starts the Cloud Run job (`projects.locations.jobs.run`).
+pub fn start_uri(plan: &Plan) -> String {
+    format!("{}{}:run", Api::Run.public_endpoint(), Kind::RunJob.path(plan, &plan.program.name, None))
 }
 
 /// The call that makes it.
@@ -272,6 +317,9 @@ pub fn create(plan: &Plan, resource: &Resource) -> Call {
         Kind::Service => {
             let path = format!("/v2/projects/{p}/locations/{r}/services?serviceId={name}");
             Call::with(api, Method::Post, path, fields)
+        }
+        Kind::RunJob => {
+            Call::with(api, Method::Post, format!("/v2/projects/{p}/locations/{r}/jobs?jobId={name}"), fields)
         }
         Kind::Job => {
             let full = format!("projects/{p}/locations/{r}/jobs/{name}");
@@ -323,6 +371,11 @@ pub fn change(plan: &Plan, resource: &Resource, there: &Value, fields: &[String]
             }
             Call::with(api, Method::Patch, format!("{path}?updateMask={mask}"), new)
         }
+        // It has no mask: what is not sent is taken away.
+        Kind::RunJob => {
+            let kept = ["name", "etag", "labels", "annotations", "launchStage", "binaryAuthorization", "template"];
+            Call::with(api, Method::Patch, path, merged(&writable(there, &kept), &resource.fields))
+        }
         Kind::Job | Kind::Policy => {
             new["name"] = there["name"].clone();
             Call::with(api, Method::Patch, format!("{path}?updateMask={mask}"), new)
@@ -354,7 +407,14 @@ pub fn remove(plan: &Plan, kind: Kind, name: &str, there: &Value) -> Call {
     Call { api: kind.api(), method: Method::Delete, path, body: None, once: false }
 }
 
-/// What is there with what we hold to laid over it: objects are merged, lists of the same length too, `null` takes away.
+/// The items of a list that are known by their names, as environment variables are: those of ours, where all have one.
+pub fn named(list: &[Value]) -> Option<Vec<(&str, &Value)>> {
+    let all: Option<Vec<_>> = list.iter().map(|item| Some((item["name"].as_str()?, item))).collect();
+    all.filter(|all| !all.is_empty())
+}
+
+/// What is there with what we hold to laid over it: objects are merged, lists by the names of their items, or item by item where they
+/// are equally long; `null` takes away.
 fn merged(there: &Value, ours: &Value) -> Value {
     match (there, ours) {
         (Value::Object(there), Value::Object(ours)) => {
@@ -367,9 +427,16 @@ fn merged(there: &Value, ours: &Value) -> Value {
             }
             Value::Object(all)
         }
-        (Value::Array(there), Value::Array(ours)) if there.len() == ours.len() => {
-            Value::Array(there.iter().zip(ours).map(|(there, ours)| merged(there, ours)).collect())
-        }
+        (Value::Array(there), Value::Array(ours)) => match named(ours) {
+            Some(names) => {
+                let others = there.iter().filter(|item| !names.iter().any(|(name, _)| item["name"] == *name));
+                Value::Array(ours.iter().map(without_nulls).chain(others.cloned()).collect())
+            }
+            None if there.len() == ours.len() => {
+                Value::Array(there.iter().zip(ours).map(|(there, ours)| merged(there, ours)).collect())
+            }
+            None => Value::Array(ours.iter().map(without_nulls).collect()),
+        },
         (_, ours) => without_nulls(ours),
     }
 }

@@ -2,7 +2,9 @@
 
 use super::access::{Grant, Place, Who};
 use super::monitoring::Policy;
-use super::plan::{Plan, RETENTION_SECONDS};
+use super::plan::{Plan, Program, RETENTION_SECONDS, Runs};
+use super::resources::start_uri;
+use crate::ports::cloud::Api;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -18,17 +20,17 @@ use Item::{Block, Is};
 pub fn file(plan: &Plan) -> String {
     let mut text =
         String::from("# Made by `phase6 deploy --emit terraform`. What exists already has to be imported first.\n");
-    let provider =
-        "\nterraform {\n  required_providers {\n    google = {\n      source = \"hashicorp/google\"\n    }\n  }\n}\n";
+    let provider = "\nterraform {\n  required_providers {\n    google = {\n      source  = \"hashicorp/google\"\n      version = \">= 6.0\"\n    }\n  }\n}\n";
     text.push_str(provider);
     top(&mut text, "provider \"google\"", &[Is("project", quoted(&plan.project)), Is("region", quoted(&plan.region))]);
     if plan.grants.iter().any(|g| g.who == Who::PubSub) {
-        top(&mut text, "data \"google_project\" \"this\"", &[Is("project_id", quoted(&plan.project))]);
+        let items = [Is("project_id", quoted(&plan.project)), after(&[api(Api::ResourceManager)])];
+        top(&mut text, "data \"google_project\" \"this\"", &items);
     }
     top(
         &mut text,
         "variable \"image\"",
-        &match &plan.service.image {
+        &match &plan.program.image {
             Some(image) => vec![Is("type", "string".into()), Is("default", quoted(image))],
             None => vec![Is("type", "string".into())],
         },
@@ -51,14 +53,25 @@ pub fn file(plan: &Plan) -> String {
             Is("account_id", quoted(&plan.name)),
             Is("display_name", quoted("phase6 serve")),
             Is("description", quoted(&format!("Runs phase6 serve {}", plan.mark()))),
+            after(&[api(Api::Iam)]),
         ],
     );
     for grant in &plan.grants {
         access(&mut text, plan, grant);
     }
-    service(&mut text, plan);
+    program(&mut text, plan);
     monitoring(&mut text, plan);
     text
+}
+
+/// What has to be there first, besides what is named anyway.
+fn after(resources: &[String]) -> Item {
+    Is("depends_on", format!("[{}]", resources.join(", ")))
+}
+
+/// The resource that enables a service.
+fn api(api: Api) -> String {
+    format!("google_project_service.{}", label(api.service_name()))
 }
 
 /// The labels of what we make.
@@ -146,7 +159,7 @@ fn bus(text: &mut String, plan: &Plan) {
                 Is("name", quoted(topic)),
                 Is("labels", labels(plan)),
                 Is("message_retention_duration", quoted(&format!("{RETENTION_SECONDS}s"))),
-                Is("depends_on", format!("[google_project_service.{}]", label("pubsub.googleapis.com"))),
+                after(&[api(Api::PubSub)]),
             ],
         );
     }
@@ -189,7 +202,7 @@ fn bus(text: &mut String, plan: &Plan) {
                 Is("schedule", quoted(&job.schedule)),
                 Is("time_zone", quoted(&job.timezone)),
                 Is("description", quoted(&format!("The job {} of phase6 {}", job.name, plan.mark()))),
-                Is("depends_on", format!("[google_project_service.{}]", label("cloudscheduler.googleapis.com"))),
+                after(&[api(Api::Scheduler)]),
                 Block(
                     "pubsub_target",
                     vec![
@@ -212,6 +225,7 @@ fn buckets(text: &mut String, plan: &Plan) {
             Is("uniform_bucket_level_access", "true".into()),
             Is("public_access_prevention", quoted(prevention)),
             Is("labels", labels(plan)),
+            after(&[api(Api::Storage)]),
             Block("versioning", vec![Is("enabled", "true".into())]),
             Block(
                 "lifecycle_rule",
@@ -251,79 +265,147 @@ fn access(text: &mut String, plan: &Plan, grant: &Grant) {
         }
         Who::Everybody => quoted("allUsers"),
     };
-    let (kind, mut items) = match &grant.on {
-        Place::Project(name) => ("google_project_iam_member", vec![Is("project", quoted(name))]),
-        Place::Topic(name) => {
-            ("google_pubsub_topic_iam_member", vec![Is("topic", format!("google_pubsub_topic.{}.name", label(name)))])
+    let mut items = match &grant.on {
+        Place::Project(name) => vec![Is("project", quoted(name))],
+        Place::Topic(name) => vec![Is("topic", format!("google_pubsub_topic.{}.name", label(name)))],
+        Place::Subscription(name) => {
+            vec![Is("subscription", format!("google_pubsub_subscription.{}.name", label(name)))]
         }
-        Place::Subscription(name) => (
-            "google_pubsub_subscription_iam_member",
-            vec![Is("subscription", format!("google_pubsub_subscription.{}.name", label(name)))],
-        ),
-        Place::Bucket(name) => (
-            "google_storage_bucket_iam_member",
-            vec![Is("bucket", format!("google_storage_bucket.{}.name", label(name)))],
-        ),
-        Place::Table { project, dataset, table } => (
-            "google_bigquery_table_iam_member",
-            vec![Is("project", quoted(project)), Is("dataset_id", quoted(dataset)), Is("table_id", quoted(table))],
-        ),
+        Place::Bucket(name) => vec![Is("bucket", format!("google_storage_bucket.{}.name", label(name)))],
+        Place::Secret(name) => vec![Is("secret_id", quoted(name))],
+        Place::RunJob(name) => vec![
+            Is("name", format!("google_cloud_run_v2_job.{}.name", label(name))),
+            Is("location", quoted(&plan.region)),
+        ],
+        Place::Table { project, dataset, table } => {
+            vec![Is("project", quoted(project)), Is("dataset_id", quoted(dataset)), Is("table_id", quoted(table))]
+        }
     };
     items.extend([Is("role", quoted(&grant.role)), Is("member", who)]);
-    let name = match &grant.on {
-        Place::Project(name) | Place::Topic(name) | Place::Subscription(name) | Place::Bucket(name) => name.clone(),
-        Place::Table { dataset, table, .. } => format!("{dataset}.{table}"),
-    };
-    let role = grant.role.trim_start_matches("roles/");
-    resource(text, kind, &format!("{name}/{:?}/{role}", grant.who), &items);
+    resource(text, grant_kind(grant), &grant_name(grant), &items);
 }
 
-fn service(text: &mut String, plan: &Plan) {
-    let service = &plan.service;
-    let env = service
-        .env
-        .iter()
-        .map(|(name, value)| Block("env", vec![Is("name", quoted(name)), Is("value", quoted(value))]));
-    let args: Vec<String> = service.args.iter().map(|arg| quoted(arg)).collect();
-    let probe = |period: u32, timeout: u32, failures: u32| {
-        vec![
-            Is("period_seconds", period.to_string()),
-            Is("timeout_seconds", timeout.to_string()),
-            Is("failure_threshold", failures.to_string()),
-            Block("http_get", vec![Is("path", quoted(service.probe)), Is("port", service.port.to_string())]),
-        ]
+fn grant_name(grant: &Grant) -> String {
+    let name = match &grant.on {
+        Place::Project(name)
+        | Place::Topic(name)
+        | Place::Subscription(name)
+        | Place::Bucket(name)
+        | Place::Secret(name)
+        | Place::RunJob(name) => name.clone(),
+        Place::Table { dataset, table, .. } => format!("{dataset}.{table}"),
     };
-    let limits = format!("{{ cpu = {}, memory = {} }}", quoted(service.cpu), quoted(service.memory));
-    let mut container = vec![
-        Is("image", "var.image".into()),
-        Is("args", format!("[{}]", args.join(", "))),
-        Block("ports", vec![Is("container_port", service.port.to_string())]),
-        Block("resources", vec![Is("limits", limits), Is("cpu_idle", "false".into())]),
-        Block("startup_probe", probe(2, 2, 30)),
-        Block("liveness_probe", probe(30, 5, 3)),
+    format!("{name}/{:?}/{}", grant.who, grant.role.trim_start_matches("roles/"))
+}
+
+/// The address of a right in the file.
+fn grant_address(grant: &Grant) -> String {
+    format!("{}.{}", grant_kind(grant), label(&grant_name(grant)))
+}
+
+fn grant_kind(grant: &Grant) -> &'static str {
+    match &grant.on {
+        Place::Project(_) => "google_project_iam_member",
+        Place::Topic(_) => "google_pubsub_topic_iam_member",
+        Place::Subscription(_) => "google_pubsub_subscription_iam_member",
+        Place::Bucket(_) => "google_storage_bucket_iam_member",
+        Place::Secret(_) => "google_secret_manager_secret_iam_member",
+        Place::RunJob(_) => "google_cloud_run_v2_job_iam_member",
+        Place::Table { .. } => "google_bigquery_table_iam_member",
+    }
+}
+
+fn program(text: &mut String, plan: &Plan) {
+    let p = &plan.program;
+    // It needs what it works on, and the rights to it, before it starts.
+    let mut first = vec![api(Api::Run)];
+    first.extend(plan.subscriptions.iter().map(|s| format!("google_pubsub_subscription.{}", label(&s.name))));
+    let own = |g: &&Grant| g.who == Who::Service && !matches!(g.on, Place::RunJob(_));
+    first.extend(plan.grants.iter().filter(own).map(grant_address));
+    let mut items = vec![
+        Is("name", quoted(&p.name)),
+        Is("location", quoted(&plan.region)),
+        Is("labels", labels(plan)),
+        after(&first),
     ];
-    container.extend(env);
-    let scaling = vec![
-        Is("min_instance_count", service.min_instances.to_string()),
-        Is("max_instance_count", service.max_instances.to_string()),
+    let account = Is("service_account", format!("google_service_account.{}.email", label(&plan.name)));
+    let containers = Block("containers", container(p));
+    match &p.runs {
+        Runs::Service { min_instances, max_instances, .. } => {
+            let scaling = vec![
+                Is("min_instance_count", min_instances.to_string()),
+                Is("max_instance_count", max_instances.to_string()),
+            ];
+            items.push(Block("template", vec![account, Block("scaling", scaling), containers]));
+            resource(text, "google_cloud_run_v2_service", &p.name, &items);
+        }
+        Runs::Job { schedule, timeout_seconds, max_retries, .. } => {
+            let task = vec![
+                account,
+                Is("timeout", quoted(&format!("{timeout_seconds}s"))),
+                Is("max_retries", max_retries.to_string()),
+                containers,
+            ];
+            items.push(Block("template", vec![Is("task_count", "1".into()), Block("template", task)]));
+            resource(text, "google_cloud_run_v2_job", &p.name, &items);
+            starter(text, plan, schedule);
+        }
+    }
+}
+
+fn container(p: &Program) -> Vec<Item> {
+    let env =
+        p.env.iter().map(|(name, value)| Block("env", vec![Is("name", quoted(name)), Is("value", quoted(value))]));
+    let secrets = p.secrets.iter().map(|(name, secret)| {
+        let newest = vec![Is("secret", quoted(secret)), Is("version", quoted("latest"))];
+        Block("env", vec![Is("name", quoted(name)), Block("value_source", vec![Block("secret_key_ref", newest)])])
+    });
+    let args: Vec<String> = p.args.iter().map(|arg| quoted(arg)).collect();
+    let limits = format!("{{ cpu = {}, memory = {} }}", quoted(&p.cpu), quoted(&p.memory));
+    let mut all = vec![Is("image", "var.image".into()), Is("args", format!("[{}]", args.join(", ")))];
+    match p.runs {
+        Runs::Service { port, probe, .. } => {
+            let asked = |period: u32, timeout: u32, failures: u32| {
+                vec![
+                    Is("period_seconds", period.to_string()),
+                    Is("timeout_seconds", timeout.to_string()),
+                    Is("failure_threshold", failures.to_string()),
+                    Block("http_get", vec![Is("path", quoted(probe)), Is("port", port.to_string())]),
+                ]
+            };
+            all.extend([
+                Block("ports", vec![Is("container_port", port.to_string())]),
+                Block("resources", vec![Is("limits", limits), Is("cpu_idle", "false".into())]),
+                Block("startup_probe", asked(2, 1, 30)),
+                Block("liveness_probe", asked(30, 5, 3)),
+            ]);
+        }
+        Runs::Job { .. } => all.push(Block("resources", vec![Is("limits", limits)])),
+    }
+    all.into_iter().chain(env).chain(secrets).collect()
+}
+
+fn starter(text: &mut String, plan: &Plan, schedule: &str) {
+    let description = format!("Starts the Cloud Run job {} {}", plan.program.name, plan.mark());
+    let account = Is("service_account_email", format!("google_service_account.{}.email", label(&plan.name)));
+    let target = vec![
+        Is("uri", quoted(&start_uri(plan))),
+        Is("http_method", quoted("POST")),
+        Block("oauth_token", vec![account]),
     ];
+    let invoker = plan.grants.iter().filter(|g| matches!(g.on, Place::RunJob(_))).map(grant_address);
+    let first: Vec<String> = std::iter::once(api(Api::Scheduler)).chain(invoker).collect();
     resource(
         text,
-        "google_cloud_run_v2_service",
-        &service.name,
+        "google_cloud_scheduler_job",
+        &plan.program.starter(),
         &[
-            Is("name", quoted(&service.name)),
-            Is("location", quoted(&plan.region)),
-            Is("labels", labels(plan)),
-            Is("depends_on", format!("[google_project_service.{}]", label("run.googleapis.com"))),
-            Block(
-                "template",
-                vec![
-                    Is("service_account", format!("google_service_account.{}.email", label(&plan.name))),
-                    Block("scaling", scaling),
-                    Block("containers", container),
-                ],
-            ),
+            Is("name", quoted(&plan.program.starter())),
+            Is("schedule", quoted(schedule)),
+            Is("time_zone", quoted("Etc/UTC")),
+            Is("description", quoted(&description)),
+            after(&first),
+            Block("http_target", target),
         ],
     );
 }
@@ -338,6 +420,7 @@ fn monitoring(text: &mut String, plan: &Plan) {
                 Is("name", quoted(&metric.name)),
                 Is("description", quoted(&format!("{} {}", metric.description, plan.mark()))),
                 Is("filter", quoted(&metric.filter)),
+                after(&[api(Api::Logging)]),
                 Block("metric_descriptor", vec![Is("metric_kind", quoted("DELTA")), Is("value_type", quoted("INT64"))]),
             ],
         );
@@ -354,11 +437,16 @@ fn policy_items(plan: &Plan, policy: &Policy, metrics: &[String]) -> Vec<Item> {
         Is("display_name", quoted(&policy.title)),
         Is("combiner", quoted("OR")),
         Is("user_labels", labels(plan)),
-        Is("notification_channels", format!("[{}]", channels.join(", "))),
-        Is("depends_on", format!("[{}]", metrics.join(", "))),
+        after(&metrics.iter().cloned().chain([api(Api::Monitoring)]).collect::<Vec<_>>()),
         Block("documentation", vec![Is("content", quoted(&policy.text)), Is("mime_type", quoted("text/markdown"))]),
     ];
     items.extend(policy.conditions.iter().map(|condition| Block("conditions", from_json(condition))));
+    if channels.is_empty() {
+        // Whom a policy tells is set by somebody else.
+        items.push(Block("lifecycle", vec![Is("ignore_changes", "[notification_channels]".into())]));
+    } else {
+        items.insert(0, Is("notification_channels", format!("[{}]", channels.join(", "))));
+    }
     items
 }
 

@@ -226,10 +226,8 @@ fn the_text_is_open_metrics() {
 #[test]
 fn promtool_finds_nothing() {
     let Some(promtool) = promtool() else {
-        eprintln!(
-            "SKIPPED: promtool is neither on the path nor in PROMTOOL (apt-get download prometheus; dpkg-deb -x)"
-        );
-        return;
+        let reason = "it is neither on the path nor in PROMTOOL (apt-get download prometheus; dpkg-deb -x)";
+        return phase6_test_servers::emulators::skip("promtool", reason);
     };
     let older = older_text(&everything().metrics_text());
     let mut child = Command::new(promtool)

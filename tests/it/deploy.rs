@@ -1,7 +1,6 @@
 //! `phase6 deploy`: the plan of the shipped project, and its files as bash and Terraform read them.
 
 use crate::harness::Sandbox;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
@@ -24,7 +23,8 @@ fn succeeds(output: &Output) {
 /// A `gcloud` and a `bq` that write down how they were called; what is described exists when `there` does.
 fn fake_cloud(sandbox: &Sandbox) -> String {
     let fake = "#!/bin/bash\nhere=$(dirname \"$0\")\nprintf '%s\\x1f' \"$(basename \"$0\")\" \"$@\" >>\"$here/calls\"\n\
-        echo >>\"$here/calls\"\ncase \" $* \" in *' describe '*'--format'*) echo 7 ;;\n\
+        echo >>\"$here/calls\"\ncase \" $* \" in *' projects describe '*) echo 7 ;;\n\
+        *' describe '*'--format'*) if [ -e \"$here/there\" ]; then cat \"$here/there\"; else exit 1; fi ;;\n\
         *' policies list '*) if [ -e \"$here/there\" ]; then echo policies/1; fi ;;\n\
         *' describe '*) [ -e \"$here/there\" ] ;;\nesac\n";
     for name in ["fake/gcloud", "fake/bq"] {
@@ -63,16 +63,52 @@ fn the_script_makes_everything_and_makes_nothing_twice() {
         "gcloud alpha monitoring policies create ",
         "--lifecycle-file=",
         "gcloud iam service-accounts create phase6-gcp ",
-        "gcloud run deploy phase6-gcp --image=us-west2-docker.pkg.dev/p/r/phase6:1 ",
+        "gcloud run deploy phase6-gcp --args=serve,--grace,8s ",
         "bq add-iam-policy-binding ",
     ] {
         assert!(first.contains(call), "{call}\n{first}");
     }
-    sandbox.write("fake/there", "");
+    sandbox.write("fake/there", "phase6-gcp");
     let second = deploy();
     let made: Vec<&str> = second.lines().filter(|l| l.contains(" create ") && !l.contains(" identity ")).collect();
     assert!(made.is_empty(), "{made:?}");
     assert!(second.contains("gcloud scheduler jobs update pubsub phase6-daily-results "), "{second}");
+    // What others made is left alone, and nobody's bucket is opened to everybody.
+    sandbox.write("fake/there", "somebody else");
+    let third = deploy();
+    for word in [" update ", " pubsub topics create ", " update pubsub ", "allUsers", "gcloud run deploy"] {
+        let done: Vec<&str> =
+            third.lines().filter(|l| l.contains(word) && !l.contains(" monitoring policies update ")).collect();
+        assert!(done.is_empty(), "{done:?}");
+    }
+}
+
+#[test]
+fn the_script_of_a_job_makes_what_starts_it() {
+    let sandbox = Sandbox::shipped();
+    let text = sandbox.read("phase6_publishing.yaml");
+    let bus = "    bus: {type: pubsub, project: nba-props-platform}\n";
+    let compute = "    compute: {type: cloud_run_job, secrets: {HOOK: hook}}\n";
+    sandbox.write("phase6_publishing.yaml", &text.replace(bus, &format!("{bus}{compute}")));
+    sandbox.run(&format!("deploy --emit gcloud --to out {IMAGE}")).expect(0);
+    let path = fake_cloud(&sandbox);
+    let script = sandbox.path().join("out/deploy.sh");
+    succeeds(&Command::new("bash").arg(&script).env("PATH", &path).output().unwrap());
+    let calls = sandbox.read("fake/calls").replace('\x1f', " ");
+    for call in [
+        "gcloud run jobs deploy phase6-gcp --args=serve,--grace,8s,--until-idle,30s ",
+        "--update-secrets=HOOK=hook:latest",
+        "gcloud run jobs add-iam-policy-binding phase6-gcp ",
+        "gcloud scheduler jobs create http phase6-gcp-start ",
+        "gcloud secrets add-iam-policy-binding hook ",
+    ] {
+        assert!(calls.contains(call), "{call}\n{calls}");
+    }
+    sandbox.run(&format!("deploy --emit terraform --to out {IMAGE}")).expect(0);
+    if tool("terraform") {
+        let out = sandbox.path().join("out");
+        succeeds(&Command::new("terraform").args(["fmt", "-check", "-diff"]).arg(out).output().unwrap());
+    }
 }
 
 #[test]
@@ -111,9 +147,7 @@ fn terraform_validates_its_file_where_the_provider_can_be_had() {
     }
     let said = String::from_utf8_lossy(&init.stderr);
     assert!(said.contains("hashicorp/google"), "the file itself was refused: {said}");
-    // Past the test runner's capture, so that it is seen.
-    let _ =
-        writeln!(std::io::stderr(), "SKIPPED: terraform validate: the provider hashicorp/google cannot be had here");
+    phase6_test_servers::emulators::skip("terraform validate", "the provider hashicorp/google cannot be had here");
 }
 
 /// What a configuration may hold and a shell would run.

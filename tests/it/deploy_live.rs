@@ -307,10 +307,17 @@ fn only_what_is_ours_and_unwanted_is_pruned() {
         world.things.insert(job.clone(), json!({"name": job, "description": "nightly", "schedule": "* * * * *"}));
         let policy = world.policies.get_mut(&place.topic("nba-phase6-export-trigger")).unwrap();
         let member = format!("serviceAccount:phase6-gcp@{PROJECT}.iam.gserviceaccount.com");
-        policy["bindings"]
-            .as_array_mut()
-            .unwrap()
-            .push(json!({"role": "roles/pubsub.editor", "members": [member, "user:x@example.com"]}));
+        policy["bindings"].as_array_mut().unwrap().extend([
+            json!({"role": "roles/pubsub.viewer", "members": [member, "user:x@example.com"]}),
+            json!({"role": "roles/pubsub.editor", "members": [member]}),
+        ]);
+        // Somebody else listens to a topic that is ours and no longer wanted.
+        for topic in ["old-heard", "old-unheard"] {
+            let topic = place.topic(topic);
+            world.things.insert(topic.clone(), json!({"name": topic, "labels": labels}));
+        }
+        let theirs = format!("projects/{PROJECT}/subscriptions/theirs");
+        world.things.insert(theirs.clone(), json!({"name": theirs, "topic": place.topic("old-heard")}));
     }
     let plan = place.run("--dry-run").expect(0).stdout;
     assert!(plan.contains("? scheduler job      phase6-player-profiles") && plan.contains("delete 0 (-)"), "{plan}");
@@ -318,6 +325,7 @@ fn only_what_is_ours_and_unwanted_is_pruned() {
     place.thing(&format!("projects/{PROJECT}/locations/us-west2/jobs/phase6-player-profiles"));
     let said = place.run("--yes --prune").expect(3);
     assert!(said.stderr.contains("bucket `old-full` has objects"), "{}", said.stderr);
+    assert!(said.stdout.contains("not removed: `theirs`, which is not ours, subscribes to it"), "{}", said.stdout);
     let left: Vec<String> = place.world().things.keys().cloned().collect();
     for (name, is_there) in [
         ("/jobs/phase6-player-profiles", false),
@@ -326,26 +334,34 @@ fn only_what_is_ours_and_unwanted_is_pruned() {
         ("b/old-empty", false),
         ("b/old-full", true),
         ("b/others", true),
+        ("/topics/old-heard", true),
         ("/metrics/phase6-gcp-missed-runs", false),
         ("/metrics/phase6-gcp-missed-slots", true),
     ] {
         assert_eq!(left.iter().any(|n| n.ends_with(name)), is_there, "{name}: {left:#?}");
     }
     let policy = place.world().policies[&place.topic("nba-phase6-export-trigger")].clone();
-    assert_eq!(members(&policy, "roles/pubsub.editor"), ["user:x@example.com"]);
-    place.world().objects.clear();
+    assert_eq!(members(&policy, "roles/pubsub.viewer"), ["user:x@example.com"]);
+    assert_eq!(members(&policy, "roles/pubsub.editor").len(), 1, "no plan gives this role: it is somebody else's gift");
+    {
+        let mut world = place.world();
+        world.objects.clear();
+        world.things.remove(&format!("projects/{PROJECT}/subscriptions/theirs"));
+    }
     place.run("--yes --prune").expect(0);
     assert!(!place.world().things.contains_key("b/old-full"));
+    assert!(!place.world().things.keys().any(|name| name.contains("/topics/old-")));
     // A table that is gone: said, and the rest goes on.
     place.world().policies.retain(|name, _| !name.ends_with("/tables/nbac_schedule"));
     let said = place.run("--yes").expect(3);
-    assert!(said.stdout.contains("the table is not there"), "{}", said.stdout);
+    assert!(said.stdout.contains("it is not there: nobody can be given a right to it"), "{}", said.stdout);
 }
 
 /// Cut off after each number of changes, killed in the middle, with answers lost: the same command again makes the rest.
 #[test]
 fn a_deployment_that_was_cut_off_is_finished_by_the_next() {
     let place = Place::new();
+    place.world().agent_made = true;
     for left in [0, 1, 6, 9, 12, 10] {
         place.world().changes_left = Some(left);
         let said = place.run(&format!("--yes --image {IMAGE}"));
@@ -373,6 +389,160 @@ fn a_deployment_that_was_cut_off_is_finished_by_the_next() {
     what_was_made(&place);
     let plan = place.json("--dry-run");
     assert_eq!((counts(&plan, "create"), counts(&plan, "change"), counts(&plan, "left_over")), (0, 0, 0), "{plan:#}");
+}
+
+/// What was made a moment ago is not known everywhere: it is waited for, and said.
+#[test]
+fn a_new_project_is_deployed_at_the_first_try() {
+    let place = Place::new();
+    {
+        let mut world = place.world();
+        world.services_unknown_for = 3;
+        world.metrics_unknown_for = 2;
+        world.accounts_unknown_for = 2;
+    }
+    let said = place.run(&format!("--yes --image {IMAGE}")).expect(0).stdout;
+    for what in ["the services that were enabled", "the accounts that get rights", "the metrics of the alert policies"]
+    {
+        assert!(said.contains(&format!("waiting until Google Cloud knows {what}")), "{what}: {said}");
+    }
+    what_was_made(&place);
+    // Right after it, when the list says that a service is on and the service says that it is not.
+    place.world().services_unknown_for = 1;
+    place.run("--dry-run").expect(0);
+}
+
+#[test]
+fn an_organisation_that_forbids_public_access_stops_nothing_else() {
+    let place = Place::new();
+    place.world().no_public_members = true;
+    let said = place.run(&format!("--yes --image {IMAGE}")).expect(3);
+    assert!(said.stderr.contains("failed: create public access bucket nba-props-platform-api"), "{}", said.stderr);
+    assert!(said.stderr.contains("permitted customer") && !said.stderr.contains("not done"), "{}", said.stderr);
+    place.thing(&format!("projects/{PROJECT}/locations/us-west2/services/phase6-gcp"));
+    let text = place.sandbox.read("phase6_publishing.yaml");
+    let text = text.replace(
+        "bucket: nba-props-platform-api, prefix: v1",
+        "bucket: nba-props-platform-api, public: false, prefix: v1",
+    );
+    place.sandbox.write("phase6_publishing.yaml", &text);
+    place.run("--yes").expect(0);
+    assert_eq!(place.thing("b/nba-props-platform-api")["iamConfiguration"]["publicAccessPrevention"], "enforced");
+}
+
+#[test]
+fn what_others_set_on_the_service_and_the_policies_stays() {
+    let place = Place::new();
+    place.deploy();
+    let service = format!("projects/{PROJECT}/locations/us-west2/services/phase6-gcp");
+    let secret = json!({"name": "PHASE6_TOKEN", "valueSource": {"secretKeyRef": {"secret": "token", "version": "1"}}});
+    let policies: Vec<String> = {
+        let mut world = place.world();
+        let env = &mut world.things.get_mut(&service).unwrap()["template"]["containers"][0]["env"];
+        env.as_array_mut().unwrap().insert(0, secret.clone());
+        let policies: Vec<String> = world.things.keys().filter(|n| n.contains("/alertPolicies/")).cloned().collect();
+        for name in &policies {
+            world.things.get_mut(name).unwrap()["notificationChannels"] = json!(["projects/p/notificationChannels/7"]);
+        }
+        policies
+    };
+    let plan = place.json("--dry-run");
+    assert_eq!(counts(&plan, "change"), 0, "{plan:#}");
+    // A change of ours in the same list leaves it, too.
+    place.run("--yes --image other:2").expect(0);
+    let env = place.thing(&service)["template"]["containers"][0]["env"].clone();
+    assert!(env.as_array().unwrap().contains(&secret) && env.as_array().unwrap().len() == 4, "{env}");
+    let channels = |name: &String| place.thing(name)["notificationChannels"].as_array().unwrap().len();
+    assert!(policies.iter().all(|name| channels(name) == 1));
+}
+
+#[test]
+fn a_target_names_its_secrets_and_channels() {
+    let place = Place::new();
+    let text = place.sandbox.read("phase6_publishing.yaml");
+    let compute = "    compute: {type: cloud_run_service, memory: 2Gi, secrets: {PHASE6_TOKEN: phase6-token}, notify: [projects/p/notificationChannels/7]}\n";
+    let bus = "    bus: {type: pubsub, project: nba-props-platform}\n";
+    place.sandbox.write("phase6_publishing.yaml", &text.replace(bus, &format!("{bus}{compute}")));
+    place.world().enabled.insert("secretmanager.googleapis.com".to_owned());
+    let said = place.run(&format!("--yes --image {IMAGE}")).expect(3);
+    assert!(said.stdout.contains("! rights             secret phase6-token"), "{}", said.stdout);
+    let secret = format!("projects/{PROJECT}/secrets/phase6-token");
+    place.world().policies.insert(secret.clone(), json!({"version": 1, "etag": "s", "bindings": []}));
+    place.run("--yes").expect(0);
+    assert_eq!(members(&place.world().policies[&secret], "roles/secretmanager.secretAccessor").len(), 1);
+    let service = place.thing(&format!("projects/{PROJECT}/locations/us-west2/services/phase6-gcp"));
+    let container = &service["template"]["containers"][0];
+    let source = json!({"secretKeyRef": {"secret": "phase6-token", "version": "latest"}});
+    assert!(container["env"].as_array().unwrap().iter().any(|e| e["valueSource"] == source), "{container:#}");
+    assert_eq!(container["resources"]["limits"]["memory"], "2Gi");
+    let world = place.world();
+    let policies = world.things.iter().filter(|(name, _)| name.contains("/alertPolicies/"));
+    assert!(
+        policies.clone().count() == 5 && policies.clone().all(|(_, p)| p["notificationChannels"][0] != Value::Null)
+    );
+}
+
+#[test]
+fn a_job_takes_the_place_of_the_service() {
+    let place = Place::new();
+    place.deploy();
+    let text = place.sandbox.read("phase6_publishing.yaml");
+    let bus = "    bus: {type: pubsub, project: nba-props-platform}\n";
+    let compute = "    compute: {type: cloud_run_job, schedule: \"*/10 * * * *\"}\n";
+    place.sandbox.write("phase6_publishing.yaml", &text.replace(bus, &format!("{bus}{compute}")));
+    let plan = place.run("--dry-run").expect(0).stdout;
+    assert!(
+        plan.contains("! Cloud Run job      phase6-gcp") && plan.contains("it is made with --image IMAGE"),
+        "{plan}"
+    );
+    place.run(&format!("--yes --prune --image {IMAGE}")).expect(0);
+    let name = format!("projects/{PROJECT}/locations/us-west2/jobs/phase6-gcp");
+    let job = place.thing(&format!("run:{name}"));
+    let task = &job["template"]["template"];
+    assert_eq!(task["containers"][0]["args"], json!(["serve", "--grace", "8s", "--until-idle", "30s"]));
+    assert_eq!((&task["timeout"], &task["maxRetries"]), (&json!("3600s"), &json!(3)));
+    let starter = place.thing(&format!("{name}-start"));
+    assert_eq!(starter["httpTarget"]["uri"], format!("https://run.googleapis.com/v2/{name}:run"));
+    assert_eq!(starter["schedule"], "*/10 * * * *");
+    let account = format!("serviceAccount:phase6-gcp@{PROJECT}.iam.gserviceaccount.com");
+    assert_eq!(members(&place.world().policies[&format!("run:{name}")], "roles/run.invoker"), [account]);
+    assert!(!place.world().things.keys().any(|n| n.contains("/services/")), "the service is gone");
+    let filter = place.thing(&format!("projects/{PROJECT}/metrics/phase6-gcp-dead-letters"))["filter"].to_string();
+    assert!(filter.contains("cloud_run_job") && filter.contains("job_name"), "{filter}");
+    for args in ["--yes", "--yes --prune"] {
+        let said = place.run(args).expect(0).stdout;
+        assert!(said.contains("create 0 (+), change 0 (~), delete 0 (-)"), "{said}");
+    }
+    // It has no mask: whatever others set has to be sent again.
+    place.world().things.get_mut(&format!("run:{name}")).unwrap()["annotations"] = json!({"team": "data"});
+    place.run("--yes --image other:2").expect(0);
+    let job = place.thing(&format!("run:{name}"));
+    assert_eq!(job["annotations"], json!({"team": "data"}));
+    assert_eq!(job["template"]["template"]["containers"][0]["image"], "other:2");
+    let calls = place.server.take_calls();
+    let unknown = |c: &&phase6_test_servers::cloud::Call| {
+        !Api::ALL.iter().any(|api| needed(By::Deploy, *api, &c.method, &c.path).is_some())
+    };
+    assert_eq!(calls.iter().find(unknown), None);
+}
+
+#[test]
+fn a_foreign_subscription_that_brings_nothing_is_said() {
+    let place = Place::new();
+    place.deploy();
+    let name = format!("projects/{PROJECT}/subscriptions/phase6-export");
+    {
+        let mut world = place.world();
+        let subscription = world.things.get_mut(&name).unwrap();
+        subscription["labels"] = json!({"team": "data"});
+        subscription["ackDeadlineSeconds"] = 30.into();
+    }
+    assert!(place.run("--dry-run").expect(0).stdout.contains("f subscription       phase6-export"));
+    place.world().things.get_mut(&name).unwrap()["pushConfig"] = json!({"pushEndpoint": "https://example.com"});
+    let plan = place.run("--dry-run").expect(0).stdout;
+    assert!(plan.contains("! subscription       phase6-export") && plan.contains("cannot be used"), "{plan}");
+    place.run("--yes --adopt").expect(0);
+    assert!(place.thing(&name)["pushConfig"].is_null(), "it is pulled again");
 }
 
 #[test]

@@ -8,9 +8,10 @@ const SUBSCRIPTION: &str = "name topic labels* pushConfig* ackDeadlineSeconds re
     enableMessageOrdering expirationPolicy(ttl) filter deadLetterPolicy(deadLetterTopic maxDeliveryAttempts) \
     retryPolicy(minimumBackoff maximumBackoff) detached enableExactlyOnceDelivery";
 const ACCOUNT: &str = "displayName description etag";
-const JOB: &str =
-    "name description pubsubTarget(topicName data attributes*) schedule timeZone retryConfig* attemptDeadline";
+const JOB: &str = "name description pubsubTarget(topicName data attributes*) \
+    httpTarget(uri httpMethod headers* oauthToken(serviceAccountEmail scope)) schedule timeZone retryConfig* attemptDeadline";
 const PROBE: &str = "initialDelaySeconds timeoutSeconds periodSeconds failureThreshold httpGet(path port)";
+const ENV: &str = "name value valueSource(secretKeyRef(secret version))";
 const METRIC: &str =
     "name description filter metricDescriptor(metricKind valueType unit labels*) labelExtractors* disabled";
 const POLICY: &str = "name displayName documentation(content mimeType subject) userLabels* conditions(name displayName \
@@ -25,9 +26,34 @@ const BUCKET: &str = "name location labels* versioning(enabled) lifecycle(rule(a
 fn service_fields() -> String {
     format!(
         "name labels* etag template(serviceAccount scaling(minInstanceCount maxInstanceCount) timeout containers(name image args \
-         env(name value) ports(name containerPort) resources(limits* cpuIdle startupCpuBoost) startupProbe({PROBE}) \
+         env({ENV}) ports(name containerPort) resources(limits* cpuIdle startupCpuBoost) startupProbe({PROBE}) \
          livenessProbe({PROBE}))) ingress"
     )
+}
+
+fn run_job_fields() -> String {
+    format!(
+        "name labels* annotations* etag template(taskCount parallelism template(serviceAccount timeout maxRetries \
+         containers(name image args env({ENV}) resources(limits*))))"
+    )
+}
+
+/// What a full name is of. Cloud Run and Cloud Scheduler both have jobs; the names of the former's begin with [`RUN`] here.
+fn kind_of<'a>(segments: &[&'a str]) -> &'a str {
+    let kind = segments[if segments.len() % 2 == 1 { segments.len() - 1 } else { segments.len() - 2 }];
+    if kind == "jobs" && segments[0].starts_with(RUN) { "run jobs" } else { kind }
+}
+
+/// Before the names of Cloud Run's jobs.
+pub(super) const RUN: &str = "run:";
+
+fn shown(name: &str) -> &str {
+    name.trim_start_matches(RUN)
+}
+
+/// Cloud Run's things, whose changes are operations.
+fn is_run(kind: &str) -> bool {
+    matches!(kind, "services" | "run jobs")
 }
 
 fn exists(name: &str) -> Refusal {
@@ -40,14 +66,18 @@ impl World {
         let name = asked.name.clone();
         let segments: Vec<&str> = name.split('/').collect();
         let is_list = segments.len() % 2 == 1;
-        let kind = segments[if is_list { segments.len() - 1 } else { segments.len() - 2 }];
-        if kind == "services" {
+        let kind = kind_of(&segments);
+        if is_run(kind) {
             self.known_region(&segments)?;
         }
         match (asked.method, is_list) {
             ("GET", true) => {
                 asked.only(&["pageSize", "pageToken"])?;
-                let key = if kind == "serviceAccounts" { "accounts" } else { kind };
+                let key = match kind {
+                    "serviceAccounts" => "accounts",
+                    "run jobs" => "jobs",
+                    kind => kind,
+                };
                 let below = format!("{name}/");
                 let all =
                     self.things.iter().filter(|(n, _)| n.strip_prefix(&below).is_some_and(|rest| !rest.contains('/')));
@@ -63,7 +93,7 @@ impl World {
                 asked.only(&[])?;
                 self.things.remove(&name).ok_or_else(|| not_found(&name))?;
                 self.policies.remove(&name);
-                if kind == "services" { Ok(self.new_operation(&operations_of(&name))) } else { Ok(json!({})) }
+                if is_run(kind) { Ok(self.new_operation(&operations_of(&name))) } else { Ok(json!({})) }
             }
             _ => Err(not_found(&name)),
         }
@@ -79,7 +109,11 @@ impl World {
 
     fn create(&mut self, asked: &Asked, kind: &str) -> Answer {
         let (parent, mut new) = (&asked.name, asked.body.clone());
-        asked.only(if kind == "services" { &["serviceId", "validateOnly"] } else { &[] })?;
+        asked.only(match kind {
+            "services" => &["serviceId", "validateOnly"],
+            "run jobs" => &["jobId", "validateOnly"],
+            _ => &[],
+        })?;
         let name = match (asked.method, kind) {
             ("PUT", "topics" | "subscriptions") => parent.clone(),
             ("PUT", "metrics") => return self.write_metric(asked),
@@ -95,6 +129,9 @@ impl World {
             ("POST", "services") => {
                 format!("{parent}/{}", asked.query.get("serviceId").ok_or_else(|| invalid("serviceId is required"))?)
             }
+            ("POST", "run jobs") => {
+                format!("{parent}/{}", asked.query.get("jobId").ok_or_else(|| invalid("jobId is required"))?)
+            }
             ("POST", "jobs") => new["name"].as_str().unwrap_or_default().to_owned(),
             ("POST", "metrics") => format!("{parent}/{}", new["name"].as_str().unwrap_or_default()),
             ("POST", "alertPolicies") => format!("{parent}/{}", self.number()),
@@ -108,11 +145,11 @@ impl World {
         }
         self.hold(kind, &new)?;
         if kind != "metrics" {
-            new["name"] = name.clone().into();
+            new["name"] = shown(&name).into();
         }
         self.filled(kind, &mut new);
         self.things.insert(name.clone(), new.clone());
-        if kind == "services" { Ok(self.new_operation(&operations_of(&name))) } else { Ok(new) }
+        if is_run(kind) { Ok(self.new_operation(&operations_of(&name))) } else { Ok(new) }
     }
 
     fn write_metric(&mut self, asked: &Asked) -> Answer {
@@ -125,7 +162,7 @@ impl World {
     }
 
     /// What a new or changed thing must be.
-    fn hold(&self, kind: &str, new: &Value) -> Result<(), Refusal> {
+    fn hold(&mut self, kind: &str, new: &Value) -> Result<(), Refusal> {
         let spec = match kind {
             "topics" => TOPIC.to_owned(),
             "subscriptions" => SUBSCRIPTION.to_owned(),
@@ -134,6 +171,7 @@ impl World {
             "metrics" => METRIC.to_owned(),
             "alertPolicies" => POLICY.to_owned(),
             "services" => service_fields(),
+            "run jobs" => run_job_fields(),
             _ => return Err(not_found(kind)),
         };
         fields::check(new, &spec)?;
@@ -147,7 +185,8 @@ impl World {
         match kind {
             "subscriptions" => self.hold_subscription(new),
             "jobs" => hold_job(new),
-            "services" => self.hold_service(new),
+            "services" => self.hold_program(&new["template"]),
+            "run jobs" => self.hold_program(&new["template"]["template"]),
             "alertPolicies" => self.hold_policy(new),
             "metrics" if new["filter"].as_str().is_none_or(str::is_empty) => Err(invalid("a metric needs a filter")),
             _ => Ok(()),
@@ -173,12 +212,16 @@ impl World {
         Ok(())
     }
 
-    fn hold_service(&self, new: &Value) -> Result<(), Refusal> {
-        let containers = new["template"]["containers"].as_array().map_or(&[][..], Vec::as_slice);
+    fn hold_program(&self, template: &Value) -> Result<(), Refusal> {
+        let containers = template["containers"].as_array().map_or(&[][..], Vec::as_slice);
         if containers.is_empty() || containers.iter().any(|c| c["image"].as_str().is_none_or(str::is_empty)) {
             return Err(invalid("template.containers[0].image is required"));
         }
-        let account = new["template"]["serviceAccount"].as_str().unwrap_or_default();
+        let env = containers.iter().flat_map(|c| c["env"].as_array().into_iter().flatten());
+        if env.clone().any(|e| !e["value"].is_null() && !e["valueSource"].is_null()) {
+            return Err(invalid("an environment variable has a value or a source of it"));
+        }
+        let account = template["serviceAccount"].as_str().unwrap_or_default();
         if !self.things.values().any(|t| t["email"] == account) {
             return Err(Refusal(
                 403,
@@ -189,7 +232,7 @@ impl World {
         Ok(())
     }
 
-    fn hold_policy(&self, new: &Value) -> Result<(), Refusal> {
+    fn hold_policy(&mut self, new: &Value) -> Result<(), Refusal> {
         for condition in new["conditions"].as_array().into_iter().flatten() {
             let filter =
                 ["conditionThreshold", "conditionAbsent"].iter().find_map(|k| condition[*k]["filter"].as_str());
@@ -199,11 +242,16 @@ impl World {
             }
             if let Some(rest) = filter.split("logging.googleapis.com/user/").nth(1) {
                 let metric = rest.split('"').next().unwrap_or_default();
-                if !self.things.keys().any(|name| name.ends_with(&format!("/metrics/{metric}"))) {
+                let unknown = self.metrics_unknown_for > 0;
+                self.metrics_unknown_for = self.metrics_unknown_for.saturating_sub(1);
+                if unknown || !self.things.keys().any(|name| name.ends_with(&format!("/metrics/{metric}"))) {
                     return Err(Refusal(
                         404,
                         "NOT_FOUND",
-                        format!("Cannot find metric that matches type = \"{metric}\"."),
+                        format!(
+                            "Cannot find metric that matches type = \"{metric}\". If a metric was created recently, it could take \
+                             up to 10 minutes to become available. Please try again soon."
+                        ),
                     ));
                 }
             }
@@ -254,11 +302,14 @@ impl World {
                     "expirationPolicy",
                     "retryPolicy",
                     "deadLetterPolicy",
+                    "pushConfig",
                 ],
             ),
             "serviceAccounts" => (Some("serviceAccount"), &["displayName", "description"]),
-            "jobs" => (None, &["description", "schedule", "timeZone", "pubsubTarget"]),
+            "jobs" => (None, &["description", "schedule", "timeZone", "pubsubTarget", "httpTarget"]),
             "services" => (None, &["labels", "template"]),
+            // It has no mask: the body is the whole job.
+            "run jobs" => (None, &["labels", "annotations", "template"]),
             "alertPolicies" => {
                 (None, &["userLabels", "documentation", "combiner", "conditions", "notificationChannels"])
             }
@@ -272,16 +323,20 @@ impl World {
                 }
                 (asked.body[inner].clone(), asked.body["updateMask"].as_str().unwrap_or_default())
             }
+            None if kind == "run jobs" => {
+                asked.only(&["allowMissing", "validateOnly"])?;
+                (asked.body.clone(), "labels,annotations,template")
+            }
             None => {
                 asked.only(&["updateMask"])?;
                 (asked.body.clone(), asked.query.get("updateMask").map_or("", String::as_str))
             }
         };
-        let stale = matches!(kind, "serviceAccounts" | "services") && new["etag"] != there["etag"];
+        let stale = matches!(kind, "serviceAccounts" | "services" | "run jobs") && new["etag"] != there["etag"];
         if stale {
             return Err(Refusal(409, "ABORTED", "the etag is an old one".into()));
         }
-        if new["name"].as_str().is_some_and(|name| name != asked.name) {
+        if new["name"].as_str().is_some_and(|name| name != shown(&asked.name)) {
             return Err(invalid("the name in the body is another one"));
         }
         let mut all = fields::masked(&there, &new, mask, known)?;
@@ -296,7 +351,7 @@ impl World {
             all["etag"] = format!("e{}", self.number()).into();
         }
         self.things.insert(asked.name.clone(), all.clone());
-        if kind == "services" { Ok(self.new_operation(&operations_of(&asked.name))) } else { Ok(all) }
+        if is_run(kind) { Ok(self.new_operation(&operations_of(&asked.name))) } else { Ok(all) }
     }
 
     /// Cloud Storage: `b`, `b/<bucket>`, `b/<bucket>/iam`, `b/<bucket>/o`.
@@ -386,8 +441,15 @@ impl World {
 
 fn hold_job(new: &Value) -> Result<(), Refusal> {
     let text = |value: &Value| value.as_str().is_some_and(|t| !t.is_empty());
-    if !text(&new["schedule"]) || !text(&new["pubsubTarget"]["topicName"]) {
-        return Err(invalid("a job needs a schedule and a target"));
+    let (message, call) = (&new["pubsubTarget"], &new["httpTarget"]);
+    if !text(&new["schedule"]) || text(&message["topicName"]) == text(&call["uri"]) {
+        return Err(invalid("a job needs a schedule and one target"));
+    }
+    // A token for Google's own services is OAuth's, and goes to nobody else.
+    let to_google =
+        call["uri"].as_str().is_none_or(|uri| uri.starts_with("https://") && uri.contains(".googleapis.com/"));
+    if !to_google || text(&call["uri"]) && !text(&call["oauthToken"]["serviceAccountEmail"]) {
+        return Err(invalid("an OAuth token is for *.googleapis.com"));
     }
     let data = new["pubsubTarget"]["data"].as_str().unwrap_or_default();
     use base64::Engine;
@@ -395,7 +457,8 @@ fn hold_job(new: &Value) -> Result<(), Refusal> {
     if read.is_err() { Err(invalid("pubsubTarget.data is no base64")) } else { Ok(()) }
 }
 
-/// Where the operations of a Cloud Run service are.
+/// Where the operations of a Cloud Run service or job are.
 fn operations_of(name: &str) -> String {
-    name.split("/services/").next().unwrap_or(name).to_owned() + "/operations"
+    shown(name).split("/services/").next().and_then(|n| n.split("/jobs/").next()).unwrap_or(name).to_owned()
+        + "/operations"
 }

@@ -56,6 +56,14 @@ pub struct World {
     pub denied: Vec<(&'static str, &'static str)>,
     /// Changes whose answer is lost after they were made: 503.
     pub lost_answers: u32,
+    /// Services that were enabled refuse so many calls, as shortly after it.
+    pub services_unknown_for: u32,
+    /// Alert policies are refused so often, as shortly after their metrics were made.
+    pub metrics_unknown_for: u32,
+    /// Pub/Sub's own account is there only after it was asked for.
+    pub agent_made: bool,
+    /// An organisation forbids members from outside.
+    pub no_public_members: bool,
     /// Policies that name an account are refused so often, as shortly after it was made.
     pub accounts_unknown_for: u32,
     pub delay: Duration,
@@ -132,7 +140,12 @@ async fn answer(State(world): State<Arc<Mutex<World>>>, method: Method, uri: Uri
         Ok(Value::Null) => (200, json!({})),
         Ok(value) => (200, fields::without_defaults(&value)),
         Err(Refusal(code, status, message)) => {
-            (code, json!({"error": {"code": code, "message": message, "status": status}}))
+            let mut error = json!({"code": code, "message": message, "status": status});
+            if error["message"].as_str().is_some_and(|m| m.contains("has not been used in project")) {
+                error["details"] =
+                    json!([{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED"}]);
+            }
+            (code, json!({"error": error}))
         }
     };
     let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -227,10 +240,15 @@ impl World {
             Some(at) if !rest[at..].contains('/') => rest.split_at(at),
             _ => (rest, ""),
         };
-        let asked = Asked { method, name: name.to_owned(), verb, query, body };
         let segments: Vec<&str> = name.split('/').collect();
+        let of_run = version == "v2" && segments.get(4) == Some(&"jobs");
+        let full = if of_run { format!("{}{name}", kinds::RUN) } else { name.to_owned() };
+        let asked = Asked { method, name: full, verb, query, body };
         let service = match (version, segments.as_slice()) {
-            ("v1", ["operations", ..]) | ("v1", ["projects", _, "services"]) => "serviceusage.googleapis.com",
+            ("v1", ["operations", ..])
+            | ("v1", ["projects", _, "services"])
+            | ("v1beta1", ["projects", _, "services", _]) => "serviceusage.googleapis.com",
+            ("v1", ["projects", _, "secrets", _]) => "secretmanager.googleapis.com",
             ("v1", ["projects", _, "topics" | "subscriptions", ..]) => "pubsub.googleapis.com",
             ("v1", ["projects", _, "serviceAccounts", ..]) => "iam.googleapis.com",
             ("v1", ["projects", _, "locations", _, "jobs", ..]) => "cloudscheduler.googleapis.com",
@@ -256,9 +274,13 @@ impl World {
     }
 
     /// A service that is not enabled refuses everything; Service Usage is always there.
-    fn is_enabled(&self, service: &str) -> Result<(), Refusal> {
-        if service == "serviceusage.googleapis.com" || self.enabled.contains(service) {
+    fn is_enabled(&mut self, service: &str) -> Result<(), Refusal> {
+        let known = self.services_unknown_for == 0 || !self.enabled.contains(service);
+        if service == "serviceusage.googleapis.com" || known && self.enabled.contains(service) {
             return Ok(());
+        }
+        if !known {
+            self.services_unknown_for -= 1;
         }
         let message = format!("{service} has not been used in project 123456789 before or it is disabled.");
         Err(Refusal(403, "PERMISSION_DENIED", message))
@@ -283,6 +305,11 @@ impl World {
                     return Err(invalid("between 1 and 20 services"));
                 }
                 self.enabled.extend(ids);
+                Ok(self.new_operation("operations"))
+            }
+            ("POST", ":generateServiceIdentity") => {
+                asked.only(&[])?;
+                self.agent_made |= asked.name.ends_with("/pubsub.googleapis.com");
                 Ok(self.new_operation("operations"))
             }
             _ => Err(not_found(&asked.name)),

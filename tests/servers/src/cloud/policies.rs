@@ -8,18 +8,19 @@ impl World {
         let name = &asked.name;
         let is_there = match service {
             "cloudresourcemanager.googleapis.com" => true,
-            "bigquery.googleapis.com" => self.policies.contains_key(name),
+            "bigquery.googleapis.com" | "secretmanager.googleapis.com" => self.policies.contains_key(name),
             _ => self.things.contains_key(name),
         };
         if !is_there {
             return Err(not_found(name));
         }
+        let by_get = matches!(service, "pubsub.googleapis.com" | "run.googleapis.com" | "secretmanager.googleapis.com");
         match (asked.verb, asked.method) {
-            (":getIamPolicy", "GET") if service == "pubsub.googleapis.com" => {
+            (":getIamPolicy", "GET") if by_get => {
                 asked.only(&["options.requestedPolicyVersion"])?;
                 Ok(self.policy_of(name))
             }
-            (":getIamPolicy", "POST") if service != "pubsub.googleapis.com" => {
+            (":getIamPolicy", "POST") if !by_get => {
                 asked.only(&[])?;
                 fields::check(&asked.body, "options(requestedPolicyVersion)")?;
                 Ok(self.policy_of(name))
@@ -72,9 +73,13 @@ impl World {
 
     fn is_member(&mut self, member: &str) -> Result<(), Refusal> {
         if member == "allUsers" {
-            return Ok(());
+            let refused = "One or more users named in the policy do not belong to a permitted customer.";
+            return if self.no_public_members { Err(invalid(refused)) } else { Ok(()) };
         }
         let Some((kind, who)) = member.split_once(':') else { return Err(invalid(format!("Invalid member {member}"))) };
+        if who == "service-123456789@gcp-sa-pubsub.iam.gserviceaccount.com" && !self.agent_made {
+            return Err(invalid(format!("Service account {who} does not exist.")));
+        }
         if kind != "serviceAccount" || who.starts_with("service-123456789@gcp-sa-") || !who.contains(".iam.") {
             return Ok(());
         }
