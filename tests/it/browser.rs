@@ -252,8 +252,8 @@ impl Browser {
 #[test]
 fn the_status_page_in_a_browser() {
     let Some(browser) = Browser::found(served()) else {
-        eprintln!("skipped: no chromium is installed (apt-get install --no-install-recommends chromium)");
-        return;
+        let reason = "none is installed (apt-get install --no-install-recommends chromium)";
+        return phase6_test_servers::emulators::skip("chromium", reason);
     };
     // The alert fires after the first answer: it is in the document only because the page asked again and swapped its content.
     let live = browser.run("/", &["--virtual-time-budget=12000".into(), "--dump-dom".into()]);

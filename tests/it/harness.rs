@@ -118,7 +118,7 @@ pub fn sample() -> Option<PathBuf> {
     if path.is_dir() {
         return Some(path);
     }
-    eprintln!("SKIPPED: the large sample is not at {}", path.display());
+    phase6_test_servers::emulators::skip("large sample", &format!("it is not at {}", path.display()));
     None
 }
 

@@ -38,7 +38,7 @@ impl<'a> Mounted<'a> {
         if mounted.is_ok_and(|o| o.status.success()) {
             return Some(Self(folder));
         }
-        eprintln!("SKIPPED: no file system can be mounted here");
+        phase6_test_servers::emulators::skip("mounting", "no file system can be mounted here");
         None
     }
 

@@ -19,6 +19,12 @@ fn a_server_is_waited_for_and_killed_on_drop() {
 }
 
 #[test]
+fn what_may_be_skipped_is_named() {
+    assert!(may_skip("chromium", "", "") && may_skip("chromium", "1", "large sample, chromium"));
+    assert!(!may_skip("pubsub", "1", "large sample,chromium") && !may_skip("chromium", "1", ""));
+}
+
+#[test]
 fn a_server_that_ends_at_once_is_told_with_its_log() {
     let mistaken = |_| {
         let mut command = Command::new("sh");
