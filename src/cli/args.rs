@@ -243,7 +243,7 @@ blocked · 4 the answer was no · 5 Google Cloud did not answer")]
   phase6 health --listen 127.0.0.1:8080
   phase6 health --url https://phase6.example.com --ready --format json
 
-Exit codes: 0 it is well · 1 it says that it is not · 5 it does not answer")]
+Exit codes: 0 it is well · 1 it says that it is not · 5 it does not answer, or what stands before it lets nobody in")]
     Health(HealthArgs),
     /// Print or write the generated JSON Schemas
     #[command(after_help = "Examples:
@@ -379,7 +379,7 @@ pub struct HealthArgs {
     /// The service's address as others see it, instead
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// Asks whether work can be done (`/readyz`: bus and state answer), not only whether the loops go round (`/livez`)
+    /// Asks whether work can be done (`/ready`: bus and state answer), not only whether the loops go round (`/live`)
     #[arg(long)]
     pub ready: bool,
     /// How long an answer may take
