@@ -224,14 +224,14 @@ Exits with 1 where something would be billed more than it may (`max_bytes_billed
     /// Make what the project needs on Google Cloud, after showing how it differs from what is there
     #[command(after_help = "Examples:
   phase6 deploy --dry-run                     # the difference, for people; --format json for machines
-  phase6 deploy --image us-west2-docker.pkg.dev/p/phase6/phase6:1
+  phase6 deploy --image us-west2-docker.pkg.dev/p/phase6/phase6-nba:1
   phase6 deploy --only pubsub,jobs --yes
-  phase6 deploy --emit gcloud --image us-west2-docker.pkg.dev/p/phase6/phase6:1 > deploy.sh
+  phase6 deploy --emit gcloud --image us-west2-docker.pkg.dev/p/phase6/phase6-nba:1 > deploy.sh
   phase6 deploy --emit terraform --target gcp --region us-west2 --to infra
 
 Without --target it is the first target that has something on Google Cloud. --emit needs no credentials.
 Exit codes: 0 everything is as it has to be · 1 nothing could be done · 2 wrong use · 3 a part was done, or something is
-blocked · 4 the answer was no · 5 Google Cloud did not answer")]
+blocked · 4 the answer was no · 5 Google Cloud did not answer. With --dry-run, 0 says only that the plan could be made")]
     Deploy(DeployArgs),
     /// Say what is configured and what can be reached
     #[command(after_help = "Examples:
