@@ -225,14 +225,14 @@ Exits with 1 where something would be billed more than it may (`max_bytes_billed
     /// Make what the project needs on Google Cloud, after showing how it differs from what is there
     #[command(after_help = "Examples:
   phase6 deploy --dry-run                     # the difference, for people; --format json for machines
-  phase6 deploy --image us-west2-docker.pkg.dev/p/phase6/phase6:1
+  phase6 deploy --image us-west2-docker.pkg.dev/p/phase6/phase6-nba:1
   phase6 deploy --only pubsub,jobs --yes
-  phase6 deploy --emit gcloud --image us-west2-docker.pkg.dev/p/phase6/phase6:1 > deploy.sh
+  phase6 deploy --emit gcloud --image us-west2-docker.pkg.dev/p/phase6/phase6-nba:1 > deploy.sh
   phase6 deploy --emit terraform --target gcp --region us-west2 --to infra
 
 Without --target it is the first target that has something on Google Cloud. --emit needs no credentials.
 Exit codes: 0 everything is as it has to be · 1 nothing could be done · 2 wrong use · 3 a part was done, or something is
-blocked · 4 the answer was no · 5 Google Cloud did not answer")]
+blocked · 4 the answer was no · 5 Google Cloud did not answer. With --dry-run, 0 says only that the plan could be made")]
     Deploy(DeployArgs),
     /// Say what is configured and what can be reached
     #[command(after_help = "Examples:
@@ -244,7 +244,7 @@ blocked · 4 the answer was no · 5 Google Cloud did not answer")]
   phase6 health --listen 127.0.0.1:8080
   phase6 health --url https://phase6.example.com --ready --format json
 
-Exit codes: 0 it is well · 1 it says that it is not · 5 it does not answer")]
+Exit codes: 0 it is well · 1 it says that it is not · 5 it does not answer, or what stands before it lets nobody in")]
     Health(HealthArgs),
     /// Print or write the generated JSON Schemas
     #[command(after_help = "Examples:
@@ -384,7 +384,7 @@ pub struct HealthArgs {
     /// The service's address as others see it, instead
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// Asks whether work can be done (`/readyz`: bus and state answer), not only whether the loops go round (`/livez`)
+    /// Asks whether work can be done (`/ready`: bus and state answer), not only whether the loops go round (`/live`)
     #[arg(long)]
     pub ready: bool,
     /// How long an answer may take

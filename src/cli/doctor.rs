@@ -11,6 +11,7 @@ use crate::ports::clock::SystemClock;
 use crate::ports::warehouse::{Warehouse, WarehouseErrorKind};
 use crate::service::settings::WORKER;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,23 +71,51 @@ fn tables_are_there(
     tables: &[Table],
     runtime: &Runtime,
 ) -> Result<String, String> {
-    let absent = |declared: &Table| match (warehouse.bills(), &declared.name, embedded.data()) {
-        (true, table, _) => {
-            // A table may insist on a condition on its partitions.
-            let bound = declared.partition_by.iter().map(|column| format!(" WHERE `{column}` IS NOT NULL"));
-            let sql = format!("SELECT * FROM `{table}`{}", bound.collect::<String>());
-            let probe = Statement::new("doctor", sql, Vec::new());
-            let error = runtime.block_on(warehouse.columns(&probe)).err()?;
-            Some(if error.kind == WarehouseErrorKind::Data { table.clone() } else { format!("{table} ({error})") })
+    let mut lacks = Lacks::default();
+    for declared in tables {
+        match (warehouse.bills(), &declared.name, embedded.data()) {
+            (true, table, _) => {
+                // A table may insist on a condition on its partitions.
+                let bound = declared.partition_by.iter().map(|column| format!(" WHERE `{column}` IS NOT NULL"));
+                let sql = format!("SELECT * FROM `{table}`{}", bound.collect::<String>());
+                let probe = Statement::new("doctor", sql, Vec::new());
+                match runtime.block_on(warehouse.columns(&probe)) {
+                    Ok(_) => {}
+                    Err(error) if error.kind == WarehouseErrorKind::Data => lacks.absent.push(table),
+                    Err(error) => lacks.unknown.entry(error.message).or_default().push(table),
+                }
+            }
+            (false, table, Some(data)) if files::find(data, table).is_err() => lacks.absent.push(table),
+            (false, ..) => {}
         }
-        (false, table, Some(data)) => files::find(data, table).is_err().then(|| table.clone()),
-        (false, _, None) => None,
-    };
-    let missing: Vec<String> = tables.iter().filter_map(absent).collect();
-    if missing.is_empty() {
-        return Ok(format!("{} declared, each is there", tables.len()));
     }
-    Err(format!("{} of {} declared tables are not there: {}", missing.len(), tables.len(), missing.join(", ")))
+    lacks.told(tables.len())
+}
+
+/// The declared tables that were not found.
+#[derive(Debug, Default)]
+struct Lacks<'t> {
+    absent: Vec<&'t str>,
+    /// Those that could not be asked for, by the reason: one may be that of all, such as a missing login.
+    unknown: BTreeMap<String, Vec<&'t str>>,
+}
+
+impl Lacks<'_> {
+    /// What is said of so many declared tables.
+    fn told(&self, declared: usize) -> Result<String, String> {
+        let mut told = Vec::new();
+        if !self.absent.is_empty() {
+            let (number, names) = (self.absent.len(), self.absent.join(", "));
+            told.push(format!("{number} of {declared} declared tables are not there: {names}"));
+        }
+        for (reason, tables) in &self.unknown {
+            told.push(match tables.len() == declared {
+                true => format!("whether the {declared} declared tables are there is not known: {reason}"),
+                false => format!("whether {} is there is not known: {reason}", tables.join(", ")),
+            });
+        }
+        if told.is_empty() { Ok(format!("{declared} declared, each is there")) } else { Err(told.join("; ")) }
+    }
 }
 
 /// The bus, and what waits in the worker's subscription. One that nobody has served yet has none.
@@ -117,4 +146,22 @@ fn door(project: &Project) -> String {
         (None, false) => "no token is set: events from this machine alone".to_owned(),
     };
     format!("{address}, {}; {pushes}", if open { "open" } else { "nobody listens there now" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_all_tables_share_is_told_once_and_calls_none_absent() {
+        let unknown = BTreeMap::from([("nobody is logged in".to_owned(), vec!["d.a", "d.b"])]);
+        let told = Lacks { absent: Vec::new(), unknown: unknown.clone() }.told(2);
+        let all = "whether the 2 declared tables are there is not known: nobody is logged in";
+        assert_eq!(told, Err(all.to_owned()));
+        let told = Lacks { absent: vec!["d.c"], unknown }.told(3);
+        let some =
+            "1 of 3 declared tables are not there: d.c; whether d.a, d.b is there is not known: nobody is logged in";
+        assert_eq!(told, Err(some.to_owned()));
+        assert_eq!(Lacks::default().told(3), Ok("3 declared, each is there".to_owned()));
+    }
 }

@@ -18,9 +18,11 @@ pub fn run(global: &Global, args: &HealthArgs) -> Exit {
             Err(exit) => return exit,
         },
     };
-    let url = format!("{url}/{}", if args.ready { "readyz" } else { "livez" });
+    let url = format!("{url}/{}", if args.ready { "ready" } else { "live" });
     match ask(&url, args.timeout) {
-        Ok((good, body)) => {
+        Ok((status @ (401 | 403), _)) => fail(Exit::Unavailable, not_let_in(&url, status)),
+        Ok((status, body)) => {
+            let good = status == 200;
             if !(global.quiet && good) {
                 print!("{}", report(&url, good, &body, global.format));
             }
@@ -28,6 +30,14 @@ pub fn run(global: &Global, args: &HealthArgs) -> Exit {
         }
         Err(reason) => fail(Exit::Unavailable, format!("{url} does not answer: {reason}")),
     }
+}
+
+/// The service itself lets everybody ask for its health: who refuses stands before it, and of the service nothing is known.
+fn not_let_in(url: &str, status: u16) -> String {
+    format!(
+        "not let in to {url} (HTTP {status}): what stands before the service wants to know who asks; on Cloud Run, \
+         `gcloud run services proxy SERVICE --region REGION` asks as you, then --url http://127.0.0.1:8080"
+    )
 }
 
 /// Where the service listens: as told, else what the project says.
@@ -51,8 +61,8 @@ fn called(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// Whether the answer is 200, and its text.
-fn ask(url: &str, timeout: Duration) -> Result<(bool, String), String> {
+/// The answer's status and text.
+fn ask(url: &str, timeout: Duration) -> Result<(u16, String), String> {
     let config = ureq::Agent::config_builder()
         .timeout_global(Some(timeout))
         .max_redirects(0)
@@ -61,9 +71,9 @@ fn ask(url: &str, timeout: Duration) -> Result<(bool, String), String> {
         .proxy(None)
         .build();
     let mut answer = ureq::Agent::from(config).get(url).call().map_err(|e| e.to_string())?;
-    let good = answer.status().as_u16() == 200;
+    let status = answer.status().as_u16();
     let body = answer.body_mut().with_config().limit(MOST).read_to_string().map_err(|e| e.to_string())?;
-    Ok((good, body))
+    Ok((status, body))
 }
 
 fn report(url: &str, good: bool, body: &str, format: Format) -> String {
@@ -100,8 +110,8 @@ mod tests {
     fn what_is_wrong_is_named() {
         let body = r#"{"status":"failed","checks":[{"name":"bus","ok":true},{"name":"state","ok":false,"reason":"gone"},
             {"name":"worker","ok":false,"age_seconds":61.2,"limit_seconds":60.0}]}"#;
-        let text = report("http://h/livez", false, body, Format::Human);
-        assert_eq!(text, "--  http://h/livez\n    state: gone\n    worker: has not gone round for 61 s\n");
+        let text = report("http://h/live", false, body, Format::Human);
+        assert_eq!(text, "--  http://h/live\n    state: gone\n    worker: has not gone round for 61 s\n");
         assert_eq!(report("u", true, "nonsense", Format::Human), "ok  u\n");
     }
 }

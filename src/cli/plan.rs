@@ -27,9 +27,14 @@ struct Plan {
     #[serde(skip_serializing_if = "Option::is_none")]
     price_per_tib: Option<f64>,
     exports: Vec<PlannedExport>,
-    bytes_billed: u64,
+    /// Absent, as the cost is, where of one query it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_billed: Option<u64>,
     /// US dollars.
-    cost: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<f64>,
+    /// Of how many queries it is not known what they would be billed.
+    unknown_queries: usize,
     over_cap: bool,
 }
 
@@ -37,12 +42,15 @@ struct Plan {
 struct PlannedExport {
     export: String,
     queries: Vec<PlannedQuery>,
-    bytes_billed: u64,
+    /// Absent, as the cost is, where of one query it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_billed: Option<u64>,
     /// What its queries together may be billed, where the export says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_bytes_billed: Option<u64>,
     /// US dollars.
-    cost: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<f64>,
     over_cap: bool,
     /// Where its documents would go; the key of a fan-out stands in braces.
     paths: Vec<String>,
@@ -67,6 +75,13 @@ struct PlannedQuery {
     error: Option<String>,
     #[serde(skip)]
     away: bool,
+}
+
+impl PlannedQuery {
+    /// What it would be billed in bytes: nothing where nothing is billed, and not known where it could not be asked.
+    fn billed(&self) -> Option<u64> {
+        if self.error.is_some() { None } else { Some(self.bytes_billed.unwrap_or_default()) }
+    }
 }
 
 pub fn run(global: &Global, args: &PlanArgs) -> Exit {
@@ -105,6 +120,7 @@ fn prepared(global: &Global, args: &PlanArgs) -> Result<Exit, Exit> {
         price_per_tib: bills.then_some(price),
         bytes_billed: exports.iter().map(|e| e.bytes_billed).sum(),
         cost: exports.iter().map(|e| e.cost).sum(),
+        unknown_queries: exports.iter().flat_map(|e| &e.queries).filter(|q| q.billed().is_none()).count(),
         over_cap: exports.iter().any(|e| e.over_cap),
         exports,
     };
@@ -125,10 +141,14 @@ fn prepared(global: &Global, args: &PlanArgs) -> Result<Exit, Exit> {
 async fn planned(engine: &Engine, request: &ExportRequest, export: &Export, price: f64) -> PlannedExport {
     let mut plan = PlannedExport {
         export: export.name.value.clone(),
-        queries: Vec::new(),
-        bytes_billed: 0,
+        queries: export
+            .queries
+            .iter()
+            .map(|query| unknown(query.name.value.clone(), "it was not asked", false))
+            .collect(),
+        bytes_billed: None,
         max_bytes_billed: export.max_bytes_billed,
-        cost: 0.0,
+        cost: None,
         over_cap: false,
         paths: Vec::new(),
         error: None,
@@ -143,20 +163,19 @@ async fn planned(engine: &Engine, request: &ExportRequest, export: &Export, pric
         Err(failure) => return PlannedExport { error: Some(failure.reason), ..plan },
     };
     let answers = budget::ask(&engine.warehouse, &asked).await;
+    plan.queries.clear();
     for (query, answer) in export.queries.iter().zip(answers) {
         let name = query.name.value.clone();
         plan.queries.push(match answer {
             Ok(told) => cost(name, told.cost, price),
-            Err(error) => PlannedQuery {
-                away: error.kind == WarehouseErrorKind::Transient,
-                error: Some(error.message),
-                ..cost(name, None, price)
-            },
+            Err(error) => unknown(name, error.message, error.kind == WarehouseErrorKind::Transient),
         });
     }
-    plan.bytes_billed = plan.queries.iter().filter_map(|q| q.bytes_billed).sum();
-    plan.cost = money(plan.bytes_billed, price);
-    let together = budget::over_together(export, plan.bytes_billed).is_some();
+    plan.bytes_billed = plan.queries.iter().map(PlannedQuery::billed).sum();
+    plan.cost = plan.bytes_billed.map(|billed| money(billed, price));
+    // What is known may be too much already.
+    let known = plan.queries.iter().filter_map(PlannedQuery::billed).sum();
+    let together = budget::over_together(export, known).is_some();
     plan.over_cap = together || plan.queries.iter().any(|q| q.over_cap);
     plan
 }
@@ -172,6 +191,11 @@ fn cost(query: String, cost: Option<Cost>, price: f64) -> PlannedQuery {
         error: None,
         away: false,
     }
+}
+
+/// A query of which nothing is known.
+fn unknown(query: String, reason: impl Into<String>, away: bool) -> PlannedQuery {
+    PlannedQuery { error: Some(reason.into()), away, ..cost(query, None, 0.0) }
 }
 
 /// US dollars for so many bytes.
@@ -209,12 +233,7 @@ fn keyed(path: String, document: &DocumentDecl) -> String {
 fn human(plan: &Plan) -> String {
     let mut text = String::new();
     for export in &plan.exports {
-        let together = export.max_bytes_billed.map_or_else(String::new, |cap| format!(" of at most {}", bytes(cap)));
-        let over = if export.over_cap { "  OVER ITS CAP" } else { "" };
-        let billed = match plan.price_per_tib {
-            Some(_) => format!(": {}{together}, ${:.4}{over}", bytes(export.bytes_billed), export.cost),
-            None => String::new(),
-        };
+        let billed = if plan.price_per_tib.is_some() { billed(export) } else { String::new() };
         let _ = writeln!(text, "{}{billed}", export.export);
         if let Some(error) = &export.error {
             let _ = writeln!(text, "  {error}");
@@ -227,21 +246,35 @@ fn human(plan: &Plan) -> String {
         }
     }
     let queries: usize = plan.exports.iter().map(|e| e.queries.len()).sum();
-    let _ = match plan.price_per_tib {
-        Some(price) => writeln!(
-            text,
-            "{} exports, {queries} queries at {}: at most {} billed, ${:.4} at ${price} per TiB (on demand; a result from the cache costs nothing)",
-            plan.exports.len(),
-            plan.warehouse,
-            bytes(plan.bytes_billed),
-            plan.cost
-        ),
-        None => {
-            writeln!(text, "{} exports, {queries} queries at {}: nothing is billed", plan.exports.len(), plan.warehouse)
-        }
-    };
+    let sum = total(plan, queries);
+    let _ = writeln!(text, "{} exports, {queries} queries at {}: {sum}", plan.exports.len(), plan.warehouse);
     let _ = writeln!(text, "would be published in {} for {}, target {}", plan.store, plan.target_date, plan.target);
     text
+}
+
+/// What an export would come to, behind its name.
+fn billed(export: &PlannedExport) -> String {
+    let over = if export.over_cap { "  OVER ITS CAP" } else { "" };
+    let together = export.max_bytes_billed.map_or_else(String::new, |cap| format!(" of at most {}", bytes(cap)));
+    match (export.bytes_billed, export.cost) {
+        (Some(billed), Some(cost)) => format!(": {}{together}, ${cost:.4}{over}", bytes(billed)),
+        _ => format!(": what it would cost is not known{over}"),
+    }
+}
+
+/// What all of it would come to. A sum that leaves out what is not known would be read as the price.
+fn total(plan: &Plan, queries: usize) -> String {
+    match (plan.price_per_tib, plan.bytes_billed, plan.cost) {
+        (None, ..) => "nothing is billed".to_owned(),
+        (Some(price), Some(billed), Some(cost)) => format!(
+            "at most {} billed, ${cost:.4} at ${price} per TiB (on demand; a result from the cache costs nothing)",
+            bytes(billed)
+        ),
+        _ => format!(
+            "no total, as of {} of {queries} queries it is not known what they would be billed",
+            plan.unknown_queries
+        ),
+    }
 }
 
 fn line(query: &PlannedQuery) -> String {

@@ -1,4 +1,4 @@
-//! Signs of life of the loops, for `/livez`: a loop that has not gone round within its limit hangs.
+//! Signs of life of the loops, for `/live`: a loop that has not gone round within its limit hangs.
 
 use super::http::Heartbeat;
 use std::collections::BTreeMap;

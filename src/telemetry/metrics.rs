@@ -34,6 +34,7 @@ pub struct Metrics {
     step_duration: Histograms,
     objects: Counters,
     published_bytes: Counters,
+    billed_bytes: Counters,
     decisions: Counters,
     ticks: Counters,
     dead_letters: Counter,
@@ -104,6 +105,7 @@ impl Metrics {
             step_duration: histograms(),
             objects: Family::default(),
             published_bytes: Family::default(),
+            billed_bytes: Family::default(),
             decisions: Family::default(),
             ticks: Family::default(),
             dead_letters: Counter::default(),
@@ -142,6 +144,8 @@ impl Metrics {
         r.register_with_unit("step_duration", help, Unit::Seconds, self.step_duration.clone());
         r.register("objects", "Objects of the public store, by what became of them", self.objects.clone());
         r.register_with_unit("published", "Bytes of all documents made", Unit::Bytes, self.published_bytes.clone());
+        let help = "Bytes that the warehouse billed for the jobs of exports";
+        r.register_with_unit("billed", help, Unit::Bytes, self.billed_bytes.clone());
         r.register("gate_decisions", "Verdicts on upstream messages", self.decisions.clone());
         r.register("ticks", "Schedule slots that were settled, by outcome", self.ticks.clone());
         r.register("dead_letters", "Messages that were set aside", self.dead_letters.clone());
@@ -264,6 +268,10 @@ impl Metrics {
         }
         if report.bytes > 0 {
             self.published_bytes.get_or_create(&vec![export()]).inc_by(report.bytes);
+        }
+        let billed: u64 = report.jobs.values().filter_map(|job| job.bytes_billed).sum();
+        if billed > 0 {
+            self.billed_bytes.get_or_create(&vec![export()]).inc_by(billed);
         }
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::completion::RunOutcome;
-use crate::model::report::{ExportReport, Status, Times, Totals};
+use crate::model::report::{ExportReport, JobReport, Status, Times, Totals};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,6 +10,10 @@ const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 fn telemetry() -> Telemetry {
     Telemetry::in_memory(|| NOW.parse().unwrap())
+}
+
+fn billed((query, bytes_billed): (&str, Option<u64>)) -> (String, JobReport) {
+    (query.to_owned(), JobReport { bytes_billed, ..JobReport::default() })
 }
 
 fn report(export: &str, status: Status) -> ExportReport {
@@ -23,7 +27,7 @@ fn report(export: &str, status: Status) -> ExportReport {
         give_up_after_ms: None,
         findings: Vec::new(),
         rows: BTreeMap::new(),
-        jobs: BTreeMap::new(),
+        jobs: BTreeMap::from([("games", Some(10 << 20)), ("players", Some(1 << 20)), ("cached", None)].map(billed)),
         bytes: 4_000,
         objects: crate::model::report::ObjectCounts { written: 2, unchanged: 1, superseded: 0, deleted: 0 },
         paths: Vec::new(),
@@ -171,6 +175,7 @@ fn the_line_and_the_metric_come_together() {
         "phase6_exports_total{export=\"daily \\\"x\\\"\\\\y\\nz\",status=\"published\"} 1",
         "phase6_step_duration_seconds_count",
         "phase6_objects_total{export=\"daily \\\"x\\\"\\\\y\\nz\",outcome=\"written\"} 2",
+        "phase6_billed_bytes_total{export=\"daily \\\"x\\\"\\\\y\\nz\"} 11534336",
         "phase6_gate_decisions_total{trigger=\"t\",verdict=\"skip\"} 1",
         "phase6_ticks_total{job=\"j\",outcome=\"missed\"} 1",
         "phase6_dead_letters_total 1",

@@ -224,6 +224,43 @@ fn a_plan_says_what_it_would_cost_and_what_may_not_be() {
 }
 
 #[test]
+fn a_plan_gives_no_total_where_a_query_could_not_be_asked() {
+    let desk = Desk::new();
+    desk.reads(1_000_000_000, 1);
+    desk.server.script("`d.small`", denied());
+    let human = desk.run(&format!("plan {DAY}")).expect(1).stdout;
+    assert!(human.contains("scores: what it would cost is not known\n"), "{human}");
+    assert!(human.contains("big: 1.0 GB of at most 2.0 GB"), "what is known is told: {human}");
+    assert!(human.contains("no total, as of 1 of 2 queries it is not known what they would be billed"), "{human}");
+    let plan: Value = serde_json::from_str(&desk.run(&format!("plan --format json {DAY}")).expect(1).stdout).unwrap();
+    assert_eq!(
+        (&plan["bytes_billed"], &plan["cost"], &plan["unknown_queries"]),
+        (&Value::Null, &Value::Null, &json!(1))
+    );
+    // What is known may be too much already.
+    desk.sandbox.write("exports/scores.yaml", &EXPORT.replace("params:", "max_bytes_billed: 900MB\nparams:"));
+    let human = desk.run(&format!("plan {DAY}")).expect(1).stdout;
+    assert!(human.contains("scores: what it would cost is not known  OVER ITS CAP"), "{human}");
+}
+
+#[test]
+fn a_table_that_could_not_be_asked_for_is_not_called_absent() {
+    let desk = Desk::new();
+    desk.server.script("SELECT 1 AS one", Script { rows: vec![vec![json!("1")]], ..Script::default() });
+    desk.server.script("`d.big`", denied());
+    desk.server.script("`d.small`", denied());
+    let said = desk.run("doctor").stdout;
+    assert!(said.contains("whether the 2 declared tables are there is not known: "), "{said}");
+    assert_eq!(said.matches("nobody may").count(), 1, "{said}");
+    assert!(!said.contains("not there"), "{said}");
+}
+
+fn denied() -> Script {
+    let refused = Some(("accessDenied".to_owned(), "Access Denied: nobody may".to_owned()));
+    Script { refused, ..Script::default() }
+}
+
+#[test]
 fn nothing_of_an_export_over_its_cap_runs() {
     let desk = Desk::new();
     desk.reads(3_000_000_000, 1);

@@ -280,6 +280,59 @@ fn what_is_foreign_is_used_and_never_touched() {
     assert_eq!(place.thing(&topic)["labels"], labels);
 }
 
+/// What the seed's deployment left, as far as its names are ours.
+fn seeds_deployment(place: &Place) {
+    let job = |name: &str, schedule: &str, message: Value| {
+        let name = format!("projects/{PROJECT}/locations/us-west2/jobs/{name}");
+        let topic = place.topic("nba-phase6-export-trigger");
+        let target = json!({"topicName": topic, "data": STANDARD.encode(message.to_string())});
+        (name.clone(), json!({"name": name, "schedule": schedule, "timeZone": "UTC", "pubsubTarget": target}))
+    };
+    let results = json!({"export_types": ["results", "performance", "best-bets"], "target_date": "yesterday"});
+    let tonight =
+        json!({"export_types": ["tonight", "tonight-players", "predictions", "streaks"], "target_date": "today"});
+    let topics = ["nba-phase5-predictions-complete", "nba-phase6-export-trigger", "nba-phase6-export-complete"];
+    let mut world = place.world();
+    let enabled = ["pubsub.googleapis.com", "storage.googleapis.com", "cloudscheduler.googleapis.com"];
+    world.enabled.extend(enabled.map(str::to_owned));
+    world.things.extend([
+        job("phase6-daily-results", "0 10 * * *", results),
+        job("phase6-tonight-picks", "0 18 * * *", tonight),
+        job("phase6-player-profiles", "0 11 * * 0", json!({"players": true, "min_games": 5})),
+    ]);
+    world.things.extend(topics.map(|t| place.topic(t)).map(|t| (t.clone(), json!({"name": t}))));
+    let bucket = json!({"name": "nba-props-platform-api", "location": "US-WEST2", "metageneration": "7"});
+    world.things.insert("b/nba-props-platform-api".into(), bucket);
+}
+
+/// The commands of "Moving over" in docs/deploy.md, in their order.
+#[test]
+fn the_seeds_deployment_is_taken_over_by_the_documented_commands() {
+    let page = std::fs::read_to_string(root().join("docs/deploy.md")).unwrap();
+    let section = page.split_once("## Moving over").unwrap().1.split_once("\n## ").unwrap().0;
+    let block = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let commands: Vec<&str> = block
+        .lines()
+        .filter_map(|l| Some(l.strip_prefix("phase6 deploy")?.split('#').next().unwrap().trim()))
+        .collect();
+    assert_eq!(commands.len(), 4, "{commands:?}");
+    let place = Place::new();
+    seeds_deployment(&place);
+    let job = format!("projects/{PROJECT}/locations/us-west2/jobs/phase6-daily-results");
+    let plan = place.run("--dry-run").expect(0).stdout;
+    assert!(plan.contains("  f scheduler job      phase6-daily-results"), "{plan}");
+    for command in commands {
+        let asks = if command == "--dry-run" { "" } else { "--yes" };
+        place.run(&format!("{command} {asks} --image {IMAGE}")).expect(0);
+    }
+    assert_eq!(place.thing(&job)["pubsubTarget"]["attributes"]["phase6-job"], "phase6-daily-results");
+    assert_eq!(place.thing("b/nba-props-platform-api")["versioning"]["enabled"], true);
+    assert_eq!(place.thing(&place.topic("nba-phase5-predictions-complete"))["labels"], Value::Null, "it is phase 5's");
+    let plan = place.json("--dry-run");
+    let counted = ["create", "change", "foreign", "blocked"].map(|action| counts(&plan, action));
+    assert_eq!(counted, [0, 0, 3, 0], "the three topics stay foreign: {plan:#}");
+}
+
 #[test]
 fn only_what_is_ours_and_unwanted_is_pruned() {
     let place = Place::new();

@@ -87,6 +87,10 @@ fn the_ci_examples_run() {
     let cloudbuild = of_lists(&text("examples/ci/cloudbuild.yaml"), &["args: ["]);
     understood(&sandbox, "github-actions.yml", &github);
     understood(&sandbox, "cloudbuild.yaml", &cloudbuild);
+    // The checking account has BigQuery and nothing else (docs/security.md).
+    for command in github.iter().chain(&cloudbuild).filter(|c| c.contains("--target gcp")) {
+        assert!(command.starts_with("check ") || command.starts_with("plan "), "{command}: it asks more than BigQuery");
+    }
     let local: Vec<&String> = github.iter().chain(&cloudbuild).filter(|c| !c.contains("--target gcp")).collect();
     assert!(local.len() >= 5, "{local:?}");
     for command in local {

@@ -76,7 +76,7 @@ pub struct AlertFact {
     pub reason: String,
 }
 
-/// A loop's sign of life, for `/livez`.
+/// A loop's sign of life, for `/live`.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
     pub name: String,

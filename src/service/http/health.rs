@@ -1,4 +1,4 @@
-//! What supervisors ask: `/livez` (do the loops go round?), `/readyz` (can work be done?), `/metrics`.
+//! What supervisors ask: `/live` (do the loops go round?), `/ready` (can work be done?), `/metrics`.
 
 use super::Door;
 use super::problem::json as answer_json;

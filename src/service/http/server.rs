@@ -94,6 +94,10 @@ fn router(door: Arc<Door>) -> Router {
         .route("/v1/events/{topic}", post(api::event))
         .route("/v1/runs", post(api::ask))
         .route("/v1/runs/{id}", get(api::run))
+        .route("/live", get(health::live))
+        .route("/ready", get(health::ready))
+        // The usual names, for probes. Cloud Run keeps some paths that end in `z` for itself, so that from outside they may
+        // never arrive (<https://cloud.google.com/run/docs/known-issues>).
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -258,8 +258,10 @@ async fn runs_are_asked_for_with_the_token_alone() {
 #[tokio::test]
 async fn readiness_and_liveness_name_what_fails() {
     let site = open(door().await).await;
+    assert_eq!(site.get("/live").await.status, 200);
     assert_eq!(site.get("/livez").await.status, 200);
-    let ready = site.get("/readyz").await;
+    let ready = site.get("/ready").await;
+    assert_eq!(site.get("/readyz").await.body, ready.body);
     let said: Value = serde_json::from_str(&ready.body).unwrap();
     let names: Vec<&str> = said["checks"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
     assert_eq!((ready.status, names), (200, vec!["bus", "state", "serving"]));
@@ -279,11 +281,11 @@ async fn readiness_and_liveness_name_what_fails() {
         ..door().await
     };
     let site = open(sick).await;
-    assert_eq!(site.get("/livez").await.status, 200);
+    assert_eq!(site.get("/live").await.status, 200);
     age.store(61, Ordering::Relaxed);
-    let live = site.get("/livez").await;
+    let live = site.get("/live").await;
     assert_eq!((live.status, live.body.contains("\"worker\"")), (503, true));
-    let ready = site.get("/readyz").await;
+    let ready = site.get("/ready").await;
     let said: Value = serde_json::from_str(&ready.body).unwrap();
     assert_eq!(ready.status, 503);
     assert_eq!(

@@ -90,7 +90,7 @@ fn secrets_are_in_nothing_that_is_written_answered_or_kept() {
     desk.logged("could not be told");
 
     let mut found = vec![("the log".to_owned(), desk.log_text().into_bytes())];
-    for path in ["/", "/runs", "/gates", "/dead-letters", "/metrics", "/livez", "/readyz", "/exports/slow"] {
+    for path in ["/", "/runs", "/gates", "/dead-letters", "/metrics", "/live", "/ready", "/exports/slow"] {
         found.push((path.to_owned(), page(&format!("{url}{path}"))));
     }
     let id = text(&run, "/run_id");
