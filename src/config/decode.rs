@@ -142,6 +142,7 @@ fn push(node: &Node, findings: &mut Vec<Diagnostic>) -> Option<Push> {
 }
 
 fn target(name: &Spanned<String>, node: &Node, env: Env<'_>, findings: &mut Vec<Diagnostic>) -> Option<Target> {
+    findings.extend(node.get("warehouse").and_then(unlocated));
     let mut field = |part: &Node, key: &str| -> Option<String> {
         match part.get(key) {
             Some(node) => expanded(node, env, findings),
@@ -214,6 +215,18 @@ fn compute(node: Option<&Node>) -> Compute {
 /// Whether a key says just this.
 fn is(node: &Node, key: &str, wanted: bool) -> bool {
     node.get(key).is_some_and(|value| value.value == NodeValue::Bool(wanted))
+}
+
+/// Warns of a BigQuery without a location: then BigQuery chooses where a job runs by the tables that it reads, and tells so in the
+/// answer to its insert. When that is lost the job is found by its id only in the US and the EU ("Specify locations" in
+/// <https://cloud.google.com/bigquery/docs/locations>).
+fn unlocated(warehouse: &Node) -> Option<Diagnostic> {
+    let unlocated = text(warehouse, "type")? == "bigquery" && warehouse.get("location").is_none();
+    unlocated.then(|| {
+        let message = "without `location` a job whose first answer is lost is found again only in the US and the EU";
+        Diagnostic::warning("no-location", message, warehouse.span)
+            .help("name where its datasets are, such as `us-west2`")
+    })
 }
 
 /// The folder of the embedded buses of targets that name none.

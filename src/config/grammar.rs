@@ -109,7 +109,7 @@ static WAREHOUSE: Object = Object {
         req!("type", OneOf(&["duckdb", "bigquery"]), "duckdb: a folder of files; bigquery: BigQuery"),
         opt!("data", Text, "duckdb: the folder <dataset>/<table>.parquet|csv|jsonl|json"),
         opt!("project", Text, "bigquery: the project; `${NAME}` is taken from the environment"),
-        opt!("location", Text, "bigquery: the location of the jobs"),
+        opt!("location", Text, "bigquery: where its tables are, and so its jobs run"),
         opt!(
             "max_bytes_billed",
             Kind::Form(&SIZE),

@@ -241,11 +241,15 @@ mod tests {
     }
 
     fn documents(day: &str) -> Vec<Artifact> {
+        saying(day, day)
+    }
+
+    fn saying(text: &str, day: &str) -> Vec<Artifact> {
         vec![
-            artifact("e/latest.json", ArtifactKind::Alias, day),
-            artifact("e/index.json", ArtifactKind::Index, day),
-            artifact("e/p/1.json", ArtifactKind::Entity, day),
-            artifact(&format!("e/{day}.json"), ArtifactKind::Dated, day),
+            artifact("e/latest.json", ArtifactKind::Alias, text),
+            artifact("e/index.json", ArtifactKind::Index, text),
+            artifact("e/p/1.json", ArtifactKind::Entity, text),
+            artifact(&format!("e/{day}.json"), ArtifactKind::Dated, text),
         ]
     }
 
@@ -273,6 +277,26 @@ mod tests {
         assert!(matches!(older.outcomes[0], Outcome::Superseded { .. }), "{:?}", older.outcomes);
         assert!(matches!(older.outcomes[3], Outcome::Written { .. }));
         assert_eq!(store.get("e/latest.json", None).await.unwrap().bytes, b"2025-12-12");
+    }
+
+    /// Another copy of the service took the run over, and the first one does not know.
+    #[tokio::test]
+    async fn a_late_copy_of_a_run_does_not_replace_its_release() {
+        let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+        let state = State::new(Arc::new(MemoryStore::new()));
+        let (intent, info) = run("2025-12-12");
+        let early = Intent { as_of: intent.as_of - jiff::SignedDuration::from_secs(9), ..intent.clone() };
+        let options = PublishOptions::default();
+        let publish = async |intent: &Intent, text: &str| {
+            let artifacts = saying(text, "2025-12-12");
+            publish_release(&store, &state, artifacts, intent, &info, &options).await.unwrap()
+        };
+        let first = publish(&intent, "new").await;
+        let late = publish(&early, "old").await;
+        assert!(late.outcomes.iter().all(|o| matches!(o, Outcome::Superseded { .. })), "{:?}", late.outcomes);
+        assert_eq!(state.release_of_run("e", &intent.run_id).await.unwrap(), Some(first.release));
+        let baseline = state.last_object("e", intent.target_date, "e", None).await.unwrap();
+        assert!(baseline.is_some(), "the guards still compare with what is public");
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use crate::ports::bus::{Backlog, Message};
 use crate::state::State;
 use crate::state::decisions::Verdict;
 use crate::state::requests::RequestStatus;
+use crate::state::runs::RunRecord;
 use crate::state::schedules::{SlotRecord, SlotState};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -73,6 +74,22 @@ pub async fn completion_equals_record(state: &State, message: &CompletionMessage
     let expected = completion(&record);
     (expected.totals != message.totals || expected.exports != message.exports)
         .then(|| violation(8, format!("the completion message of run `{}` says other than its record", message.run_id)))
+}
+
+/// 8, of the history: an export that a finished request says to have succeeded has succeeded in its run's record too.
+pub async fn history_knows_every_success(state: &State) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let requests = state.requests(usize::MAX).await.unwrap_or_default();
+    for request in requests.iter().filter(|r| r.status.is_final()) {
+        for task in request.tasks.iter().filter(|t| t.attempts > 0 && t.report.status.is_success()) {
+            let run = state.run(&task.report.export, &request.run_id).await.ok().flatten();
+            if !run.as_ref().is_some_and(RunRecord::has_succeeded) {
+                let (id, export, status) = (&request.run_id, &task.report.export, run.map(|r| r.status));
+                found.push(violation(8, format!("run `{id}` published `{export}`, and its record says {status:?}")));
+            }
+        }
+    }
+    found
 }
 
 /// 9. After any crash every lease is free again within its term: when a subscription has nothing left, nothing of it is leased,

@@ -317,7 +317,10 @@ impl Attempt<'_> {
         let done = !matches!(step, Step::Again(_));
         if done {
             let run = run_record(record, &report, &run_key, now);
-            service.state.record_run(&run).await?;
+            // Another copy has come to an end with it, and that one is what history shows.
+            if let Some(ended) = service.state.record_run(&run).await? {
+                report = serde_json::from_value(ended.report).unwrap_or(report);
+            }
         }
         service.telemetry.emit(&ExportFinished {
             run_id: &record.run_id,

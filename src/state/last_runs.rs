@@ -44,10 +44,8 @@ pub enum End {
 impl Ended {
     fn of(run: &RunRecord) -> Option<Self> {
         let at = run.finished_at.filter(|_| run.status.is_final() && run.status != RunStatus::Duplicate)?;
-        let word = |key: &str| run.report.get(key).and_then(serde_json::Value::as_str);
         let end = match run.status {
-            RunStatus::Published | RunStatus::Unchanged | RunStatus::Superseded => End::Succeeded,
-            RunStatus::Skipped if word("status") == Some("kept_empty") => End::Succeeded,
+            _ if run.has_succeeded() => End::Succeeded,
             RunStatus::Failed | RunStatus::Rejected => End::Failed,
             _ => End::Neither,
         };
@@ -63,9 +61,12 @@ impl Ended {
 }
 
 impl LastRuns {
-    /// With one more end. Ends may come in any order, and more than once.
+    /// With one more end. Ends may come in any order, and more than once; of one run a success counts, whatever else it came to.
     fn with(mut self, ended: &Ended) -> Self {
-        if self.last.as_ref().is_none_or(|last| last.at <= ended.at) {
+        if ended.end != End::Succeeded && self.knows_success_of(&ended.run_id) {
+            return self;
+        }
+        if self.last.as_ref().is_none_or(|last| last.at <= ended.at || last.run_id == ended.run_id) {
             match ended.end {
                 End::Succeeded => self.failing_since = None,
                 End::Failed => self.failing_since = self.failing_since.or(Some(ended.at)),
@@ -78,6 +79,10 @@ impl LastRuns {
             self.newest_success = Some(ended.clone());
         }
         self
+    }
+
+    fn knows_success_of(&self, run_id: &str) -> bool {
+        self.last.iter().chain(&self.newest_success).any(|e| e.end == End::Succeeded && e.run_id == run_id)
     }
 }
 
@@ -144,7 +149,14 @@ mod tests {
         let good = run("c", "2025-12-12", 3, RunStatus::Unchanged, none.clone());
         assert_eq!(after(&[failed("a", 1), failed("b", 2), good.clone()]).await.failing_since, None);
         // A record that is written late changes nothing.
-        assert_eq!(after(&[good, failed("a", 1)]).await.failing_since, None);
+        assert_eq!(after(&[good.clone(), failed("a", 1)]).await.failing_since, None);
+        // Of two copies at one run one fails, whenever that is told: the run has succeeded.
+        for ends in [[good.clone(), failed("c", 4)], [failed("c", 4), good.clone()]] {
+            let ends = after(&ends).await;
+            assert_eq!((ends.failing_since, ends.last.unwrap().end), (None, End::Succeeded));
+        }
+        let [good, late] = [good, failed("c", 4)].map(|run| Ended::of(&run).unwrap());
+        assert_eq!(LastRuns::default().with(&good).with(&late).failing_since, None);
     }
 
     #[tokio::test]

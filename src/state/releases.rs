@@ -24,6 +24,13 @@ pub struct Release {
     pub rollback: Option<Rollback>,
 }
 
+impl Release {
+    /// Whether its record stays when this one of the same run key comes.
+    fn outlasts(&self, other: &Self) -> bool {
+        self == other || self.run_id != other.run_id || self.as_of > other.as_of
+    }
+}
+
 /// Where a rollback came from, and where it went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollback {
@@ -123,24 +130,22 @@ const LOOK_BACK: usize = 20;
 
 impl State {
     /// Commits a release: first its record, then its place in the index. Again with the same run is as good as once; of
-    /// several runs with one run key the first commits, and the others learn which that was.
+    /// several runs with one run key the first commits, and the others learn which that was. Of several attempts of one run (two
+    /// copies of the service may be at it) the one that asked the warehouse last counts, as it does for each object.
     pub async fn record_release(&self, release: &Release) -> Result<Committed, StateError> {
         let record = record_name(release);
         let path = release_path(&release.export, &record);
         let mut committed = None;
-        self.update(&path, |there: Option<Release>| match there {
-            Some(there) if there.run_id != release.run_id => {
-                committed = Some(there);
-                None
-            }
-            Some(there) if there == *release => None,
-            _ => Some(release.clone()),
+        self.update(&path, |there: Option<Release>| {
+            committed = there.filter(|there| there.outlasts(release));
+            committed.is_none().then(|| release.clone())
         })
         .await?;
         // The first may have been cut off between its record and the index: whoever finds the record completes it.
         let committed_release = committed.as_ref().unwrap_or(release);
         self.index(committed_release, record).await?;
-        Ok(committed.map_or(Committed::Now, |first| Committed::Before { run_id: first.run_id }))
+        let another = committed.filter(|first| first.run_id != release.run_id);
+        Ok(another.map_or(Committed::Now, |first| Committed::Before { run_id: first.run_id }))
     }
 
     async fn index(&self, release: &Release, record: String) -> Result<(), StateError> {
@@ -148,7 +153,7 @@ impl State {
         let head = ReleaseHead { run_id, record, target_date, as_of, rollback: release.rollback.clone() };
         self.update_together(&index_path(&release.export), move |index: Option<ReleaseIndex>| {
             let mut index = index.unwrap_or_default();
-            if index.heads.contains(&head) {
+            if index.heads.iter().any(|h| h.run_id == head.run_id && h.as_of >= head.as_of) {
                 return None;
             }
             index.heads.retain(|h| h.run_id != head.run_id);

@@ -47,6 +47,23 @@ impl RunStatus {
     }
 }
 
+impl RunRecord {
+    /// Whether what it had to say is public, or there was nothing to say.
+    pub fn has_succeeded(&self) -> bool {
+        match self.status {
+            RunStatus::Published | RunStatus::Unchanged | RunStatus::Superseded => true,
+            RunStatus::Skipped => self.report["status"] == "kept_empty",
+            RunStatus::Running | RunStatus::Rejected | RunStatus::Failed | RunStatus::Duplicate => false,
+        }
+    }
+
+    /// Whether it stays when another record of the same run comes. An end does, unless a failure is followed by a success: two
+    /// copies of the service may be at one run when the lease of one ran out.
+    fn outlasts(&self, later: &Self) -> bool {
+        self.status.is_final() && (self.has_succeeded() || !later.has_succeeded())
+    }
+}
+
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct RunKey {
     export: String,
@@ -54,10 +71,23 @@ struct RunKey {
 }
 
 impl State {
-    /// Writes the run's record, at its start and again at its end. A finished run also answers its key.
-    pub async fn record_run(&self, run: &RunRecord) -> Result<(), StateError> {
-        self.write(&run_path(&run.export, &run.run_id), run).await?;
-        self.note_end(run).await?;
+    /// Writes the run's record, at its start and again at its end. A finished run also answers its key. `Some` is the end that
+    /// the same run came to elsewhere, and which counts instead.
+    pub async fn record_run(&self, run: &RunRecord) -> Result<Option<RunRecord>, StateError> {
+        let mut ended = None;
+        self.update(&run_path(&run.export, &run.run_id), |there: Option<RunRecord>| {
+            ended = there.filter(|there| there.outlasts(run));
+            ended.is_none().then(|| run.clone())
+        })
+        .await?;
+        // Whoever wrote it may have been cut off before the rest: whoever finds it completes it.
+        let run_that_counts = ended.as_ref().unwrap_or(run);
+        self.note_end(run_that_counts).await?;
+        self.answer_key(run_that_counts).await?;
+        Ok(ended.filter(|ended| ended != run))
+    }
+
+    async fn answer_key(&self, run: &RunRecord) -> Result<(), StateError> {
         match &run.run_key {
             Some(key) if run.status.is_final() && run.status != RunStatus::Duplicate => {
                 let answer = RunKey { export: run.export.clone(), run_id: run.run_id.clone() };

@@ -140,6 +140,65 @@ async fn one_run_key_has_one_release() {
     assert_eq!(state.release("e", &history[0]).await.unwrap().unwrap().run_id, "r1");
 }
 
+/// Two copies of the service may be at one run: the lease of one ran out, and it does not know.
+#[tokio::test]
+async fn of_two_attempts_of_one_run_the_later_query_counts() {
+    let state = state();
+    let attempt = |as_of: &str, outcome: ReleasedOutcome| {
+        let mut release = Release { run_key: Some("k".into()), as_of: at(as_of), ..release("r1", "2025-12-12") };
+        release.objects[0].outcome = outcome;
+        release
+    };
+    let early = attempt("2025-12-12T18:00:00Z", ReleasedOutcome::Superseded);
+    let late = attempt("2025-12-12T18:00:05Z", ReleasedOutcome::Written);
+    let rollback = Rollback { rollback_of: "r1".into(), restores: "r0".into(), undoes: Vec::new() };
+    let back = Release { rollback: Some(rollback), objects: Vec::new(), ..release("r2", "2025-12-12") };
+    for other in [&late, &back, &early] {
+        assert_eq!(state.record_release(other).await.unwrap(), Committed::Now);
+    }
+    assert_eq!(state.release_of_run("e", "r1").await.unwrap(), Some(late.clone()));
+    let history = state.release_history("e").await.unwrap();
+    let heads: Vec<_> = history.iter().map(|h| (h.run_id.as_str(), h.as_of)).collect();
+    assert_eq!(heads, [("r2", back.as_of), ("r1", late.as_of)], "nothing came after the rollback");
+    // The same run again, when it was cut off, has asked anew.
+    let again = attempt("2025-12-12T18:00:09Z", ReleasedOutcome::Unchanged);
+    assert_eq!(state.record_release(&again).await.unwrap(), Committed::Now);
+    assert_eq!(state.release_of_run("e", "r1").await.unwrap(), Some(again));
+}
+
+#[tokio::test]
+async fn of_two_ends_of_one_run_the_first_stays_and_a_success_before_all() {
+    let state = state();
+    let ended = |status, second: i64| RunRecord {
+        finished_at: Some(at("2025-12-12T18:00:00Z") + SignedDuration::from_secs(second)),
+        ..run("r1", status)
+    };
+    let failed = ended(RunStatus::Failed, 8);
+    assert_eq!(state.record_run(&failed).await.unwrap(), None);
+    assert_eq!(state.record_run(&failed).await.unwrap(), None, "twice is as good as once");
+    assert_eq!(state.record_run(&ended(RunStatus::Skipped, 9)).await.unwrap(), Some(failed));
+    let published = ended(RunStatus::Published, 5);
+    assert_eq!(state.record_run(&published).await.unwrap(), None);
+    for late in [ended(RunStatus::Failed, 10), ended(RunStatus::Superseded, 11), run("r1", RunStatus::Running)] {
+        assert_eq!(state.record_run(&late).await.unwrap(), Some(published.clone()));
+    }
+    assert_eq!(state.run("e", "r1").await.unwrap(), Some(published.clone()));
+    let last = state.last_runs("e").await.unwrap().unwrap();
+    assert_eq!((last.failing_since, last.last.map(|l| l.at)), (None, published.finished_at));
+}
+
+/// Whoever is cut off after its record leaves the rest to the other copy.
+#[tokio::test]
+async fn an_end_that_is_found_is_noted_and_answers_its_key() {
+    let state = state();
+    let published = RunRecord { finished_at: Some(at("2025-12-12T18:00:05Z")), ..run("r1", RunStatus::Published) };
+    state.write(&runs::run_path("e", "r1"), &published).await.unwrap();
+    let late = RunRecord { status: RunStatus::Failed, ..published.clone() };
+    assert_eq!(state.record_run(&late).await.unwrap(), Some(published.clone()));
+    assert_eq!(state.run_of_key("e|2025-12-12|{}|batch 7").await.unwrap(), Some(published));
+    assert!(state.last_runs("e").await.unwrap().unwrap().newest_success.is_some());
+}
+
 #[tokio::test]
 async fn a_finished_run_answers_its_key() {
     let state = state();

@@ -46,6 +46,18 @@ fn a_sound_project_has_no_finding() {
 }
 
 #[test]
+fn a_bigquery_without_a_location_is_warned_of() {
+    let found = |warehouse: &str| -> Vec<_> {
+        let publishing = PUBLISHING.replace("{type: duckdb, data: d}", warehouse);
+        let (_dir, loaded) = project("", &[], &[("phase6_publishing.yaml", &publishing)]);
+        assert!(!loaded.has_errors());
+        loaded.findings.into_iter().map(|f| f.code).collect()
+    };
+    assert_eq!(found("{type: bigquery, project: p}"), ["no-location"]);
+    assert_eq!(found("{type: bigquery, project: p, location: us-west2}"), [""; 0]);
+}
+
+#[test]
 fn a_path_has_one_owner() {
     let other = SCORES.replace("scores", "other").replace("other/latest", "scores/latest");
     let found = codes("", &[("scores", SCORES), ("other", &other)], &[LOCK]);

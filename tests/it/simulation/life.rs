@@ -407,6 +407,7 @@ impl World {
         let heard: Vec<String> = requests.iter().filter_map(|r| r.cause.message_id.clone()).collect();
         let mut violations = invariants::everything_came_to_an_end(state, &heard).await;
         violations.extend(invariants::one_run_for_each_cause(state).await);
+        violations.extend(invariants::history_knows_every_success(state).await);
         violations.extend(self.slots().await);
         for export in &project().exports {
             let name = &export.name.value;

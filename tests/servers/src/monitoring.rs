@@ -119,7 +119,7 @@ fn decoded(text: &str) -> Result<String, String> {
 fn answer(shared: &Shared, query: &str) -> Result<Value, String> {
     let parameters = parameters(query)?;
     let given = |name: &str| parameters.get(name).ok_or(format!("Field {name} had an invalid value: it is required"));
-    let (metrics, subscription) = filter(given("filter")?)?;
+    let (metric, subscription) = filter(given("filter")?)?;
     let (start, end) = (given("interval.startTime")?, given("interval.endTime")?);
     // Both are in UTC, so that they compare as texts.
     if !start.ends_with('Z') || !end.ends_with('Z') || start > end {
@@ -129,47 +129,42 @@ fn answer(shared: &Shared, query: &str) -> Result<Value, String> {
         return Err("Field view had an invalid value".into());
     }
     let samples = open(&shared.samples);
-    let mut series = Vec::new();
-    for metric in metrics {
-        let Some(kept) = samples.get(&(subscription.clone(), metric.clone())) else { continue };
-        let within = kept.iter().filter(|(at, _)| at > start && at <= end);
-        let points: Vec<Value> = within
-            .map(|(at, value)| json!({"interval": {"startTime": at, "endTime": at}, "value": {"int64Value": value.to_string()}}))
-            .collect();
-        if !points.is_empty() {
-            series.push(json!({
-                "metric": {"type": metric, "labels": {}},
-                "resource": {"type": "pubsub_subscription", "labels": {"subscription_id": subscription, "project_id": "p"}},
-                "metricKind": "GAUGE", "valueType": "INT64", "points": points,
-            }));
-        }
+    let kept = samples.get(&(subscription.clone(), metric.clone())).map(Vec::as_slice).unwrap_or_default();
+    let points: Vec<Value> = kept
+        .iter()
+        .filter(|(at, _)| at > start && at <= end)
+        .map(|(at, value)| json!({"interval": {"startTime": at, "endTime": at}, "value": {"int64Value": value.to_string()}}))
+        .collect();
+    if points.is_empty() {
+        // An empty list is left out, as in every answer of the API.
+        return Ok(json!({}));
     }
-    // An empty list is left out, as in every answer of the API.
-    Ok(if series.is_empty() { json!({}) } else { json!({"timeSeries": series, "unit": "1"}) })
+    let resource =
+        json!({"type": "pubsub_subscription", "labels": {"subscription_id": subscription, "project_id": "p"}});
+    let series = json!({
+        "metric": {"type": metric, "labels": {}}, "resource": resource,
+        "metricKind": "GAUGE", "valueType": "INT64", "points": points,
+    });
+    Ok(json!({"timeSeries": [series], "unit": "1"}))
 }
 
-/// `metric.type = one_of("a", "b") AND resource.type = "pubsub_subscription" AND resource.labels.subscription_id = "s"`: the
-/// metrics and the subscription. A filter has to name metric types.
-fn filter(text: &str) -> Result<(Vec<String>, String), String> {
-    let (mut metrics, mut subscription) = (Vec::new(), None);
+/// `metric.type = "a" AND resource.type = "pubsub_subscription" AND resource.labels.subscription_id = "s"`: the metric and the
+/// subscription. "The filter must specify a single metric type": neither none nor several, also not by `one_of`, `starts_with` or OR.
+fn filter(text: &str) -> Result<(String, String), String> {
+    let invalid = |what: &str| format!("Field filter had an invalid value of \"{text}\": {what}");
+    let single = || invalid("The filter must specify a single metric type.");
+    let (mut metric, mut subscription) = (None, None);
     for term in text.split(" AND ") {
-        let (name, value) = term.split_once(" = ").ok_or(format!("The supplied filter [{text}] is malformed"))?;
-        let quoted = |value: &str| {
-            let inner = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
-            inner.map(str::to_owned).ok_or(format!("{value} in the filter is no quoted text"))
-        };
-        match name {
-            "metric.type" => match value.strip_prefix("one_of(").and_then(|v| v.strip_suffix(')')) {
-                Some(list) => metrics = list.split(", ").map(quoted).collect::<Result<_, _>>()?,
-                None => metrics = vec![quoted(value)?],
-            },
-            "resource.type" if quoted(value)? == "pubsub_subscription" => {}
-            "resource.labels.subscription_id" => subscription = Some(quoted(value)?),
-            _ => return Err(format!("The supplied filter [{text}] does not match this server's resources: {name}")),
+        let (name, value) = term.split_once(" = ").ok_or_else(|| invalid("could not parse the filter"))?;
+        let inner = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).filter(|v| !v.contains('"'));
+        match (name, inner) {
+            ("metric.type", Some(one)) if metric.is_none() => metric = Some(one.to_owned()),
+            ("metric.type", _) => return Err(single()),
+            ("resource.type", Some("pubsub_subscription")) => {}
+            ("resource.labels.subscription_id", Some(one)) => subscription = Some(one.to_owned()),
+            _ => return Err(invalid("this server has no such resource")),
         }
     }
-    if metrics.is_empty() {
-        return Err("The supplied filter must specify a metric type".into());
-    }
-    Ok((metrics, subscription.ok_or("this server needs a subscription in the filter")?))
+    let metric = metric.ok_or_else(single)?;
+    Ok((metric, subscription.ok_or_else(|| invalid("this server needs a subscription"))?))
 }

@@ -70,7 +70,7 @@ const RULES: &[Rule] = &[
     rule("blocked", Kind::Refused, false, "BigQuery has shut the project out for a while; its support knows why"),
     rule("bytesBilledLimitExceeded", Kind::Refused, false, COSTLY),
     rule("invalidUser", Kind::Refused, false, RIGHTS),
-    rule("notFound", Kind::Data, false, "is the table there, and in the location of the target?"),
+    rule(NOT_FOUND, Kind::Data, false, "is the table there, and in the location of the target?"),
     rule("resourceInUse", Kind::Transient, true, ""),
     rule("resourcesExceeded", Kind::Runtime, false, "the statement needs more memory than BigQuery gives one job"),
     rule(
@@ -89,6 +89,9 @@ const INVALID_QUERY: &str = "invalidQuery";
 
 /// The reason of a job whose id is there already.
 pub const DUPLICATE: &str = "duplicate";
+
+/// The reason of a table, a dataset or a job that is not there.
+const NOT_FOUND: &str = "notFound";
 
 impl Fault {
     /// No whole answer came.
@@ -117,6 +120,23 @@ impl Fault {
         let told = error["message"].as_str().map(str::to_owned).or(first.map(|f| f.message));
         let message = told.unwrap_or_else(|| format!("HTTP {status}"));
         Self { reason, message, origin: Origin::Status(status) }
+    }
+
+    /// What asking for an adopted job's result came to. That the job is not found passes: BigQuery itself has said that it is
+    /// there. (A table that is not found is known by the job's own record, which is asked first.)
+    pub fn of_adopted(self, location: Option<&str>) -> Self {
+        if self.reason != NOT_FOUND {
+            return self;
+        }
+        let hint = match location {
+            Some(_) => "",
+            None => "; name the target's `location`, without which a job is found only in the US and the EU",
+        };
+        let message = format!(
+            "{}, although it was taken: the answer to its insert was lost{hint}",
+            self.message.trim_end_matches('.')
+        );
+        Self { reason: String::new(), message, origin: Origin::Transport }
     }
 
     fn rule(&self) -> Option<&'static Rule> {

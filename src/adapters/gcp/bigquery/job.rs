@@ -31,6 +31,9 @@ pub struct Job {
     pub id: String,
     /// Where it runs; each later call has to say it.
     pub location: Option<String>,
+    /// The answer to its insert was lost, and the next insert was told that it is there. For a moment after that BigQuery may say
+    /// all the same that there is no such job (<https://github.com/googleapis/python-bigquery/issues/2134>).
+    adopted: bool,
     over: bool,
     runtime: Handle,
 }
@@ -49,6 +52,7 @@ impl Job {
             calls: calls.clone(),
             id,
             location: limits.location.map(str::to_owned),
+            adopted: false,
             // Until the insert is answered nobody knows whether there is a job: dropped in between, it is cancelled too.
             over: false,
             runtime: Handle::current(),
@@ -56,6 +60,7 @@ impl Job {
         let call = Call { path: &["jobs"], query: &[], body: Some(&body), post: true, patience: PATIENCE };
         match calls.send(&call).await {
             Ok(bytes) => {
+                job.adopted = bytes.is_empty();
                 let told: Json = serde_json::from_slice(&bytes).unwrap_or_default();
                 if let Some(location) = told["jobReference"]["location"].as_str() {
                     job.location = Some(location.to_owned());
@@ -90,6 +95,7 @@ impl Job {
             if let Err(own) = self.report().await {
                 return Err(self.ended(own));
             }
+            let fault = if self.adopted { fault.of_adopted(self.location.as_deref()) } else { fault };
             failed += 1;
             if !fault.again() || failed >= self.calls.backoff.attempts {
                 return Err(fault);
@@ -101,6 +107,7 @@ impl Job {
     /// An ended job's first page. Without columns its errors are why; with columns they are warnings.
     fn first(&mut self, page: Page) -> Result<Page, Fault> {
         self.over();
+        self.location = page.location.clone().or(self.location.take());
         match (&page.fields, page.errors.first()) {
             (None, Some(fault)) => Err(fault.clone()),
             _ => Ok(page),

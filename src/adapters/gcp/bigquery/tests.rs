@@ -9,9 +9,13 @@ use serde_json::json;
 const CAP: u64 = 20_000_000_000;
 
 fn warehouse(server: &Server) -> BigQuery {
+    warehouse_in(server, Some("us-west2"))
+}
+
+fn warehouse_in(server: &Server, location: Option<&str>) -> BigQuery {
     let backoff = Backoff { attempts: 4, first: Duration::from_millis(2), most: Duration::from_millis(20) };
-    BigQuery::new(Google::at(Api::BigQuery, &server.url), "p1".into(), Some("us-west2".into()), CAP)
-        .with_backoff(backoff)
+    let google = Google::at(Api::BigQuery, &server.url);
+    BigQuery::new(google, "p1".into(), location.map(str::to_owned), CAP).with_backoff(backoff)
 }
 
 fn statement(sql: &str) -> Statement {
@@ -150,6 +154,63 @@ async fn an_insert_whose_answer_was_lost_finds_its_own_job() {
         assert_eq!(int64s(&batches), [0, 1, 2]);
         assert_eq!((server.calls("jobs.insert").len(), server.jobs().len()), (2, 1));
     }
+}
+
+/// A server that takes a job and loses the answer to its insert.
+async fn with_lost_insert(script: Script) -> Server {
+    let server = Server::start().await;
+    server.script("SELECT", script);
+    server.trouble("jobs.insert", [Trouble::Answered(Manner::Nothing)]);
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adopted_job_that_is_not_found_for_a_moment_is_asked_for_again() {
+    // Two rounds in vain, each asking for the result and for the job.
+    let server = with_lost_insert(Script { unseen: 4, ..numbers(0..3) }).await;
+    let batches = all(&warehouse(&server), &statement("SELECT n")).await.unwrap();
+    assert_eq!((int64s(&batches), server.jobs().len()), (vec![0, 1, 2], 1));
+    assert_eq!(server.calls("jobs.getQueryResults").len(), 3);
+    // It is never found: an outage, and nobody's mistake.
+    let server = with_lost_insert(Script { unseen: usize::MAX, ..numbers(0..3) }).await;
+    let error = all(&warehouse(&server), &statement("SELECT n")).await.unwrap_err();
+    assert_eq!((error.kind, server.calls("jobs.getQueryResults").len()), (Kind::Transient, 4), "{error}");
+    assert!(
+        error.message.contains("Not found: Job p1:phase6_") && error.message.contains("insert was lost"),
+        "{error}"
+    );
+    assert!(!error.message.contains("`location`"), "{error}");
+    // What the job itself does not find stays.
+    let fails = Some(("notFound".to_owned(), "Not found: Table p1:d.t".to_owned()));
+    let server = with_lost_insert(Script { unseen: 2, fails, ..numbers(0..3) }).await;
+    let error = all(&warehouse(&server), &statement("SELECT n")).await.unwrap_err();
+    assert_eq!((error.kind, server.calls("jobs.getQueryResults").len()), (Kind::Data, 2), "{error}");
+    // So does whatever is said of a job whose insert was answered.
+    let server = Server::start().await;
+    server.script("SELECT", numbers(0..3));
+    server.trouble("jobs.getQueryResults", [Trouble::Error(404, "notFound")]);
+    let error = all(&warehouse(&server), &statement("SELECT n")).await.unwrap_err();
+    assert_eq!((error.kind, server.calls("jobs.getQueryResults").len()), (Kind::Data, 1), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_job_runs_is_learned_unless_its_insert_was_lost_outside_us_and_eu() {
+    let asked = statement("SELECT n");
+    let located = async |server: &Server| {
+        let rows = warehouse_in(server, None).query(&asked, &Cancel::default()).await?;
+        Ok::<_, WarehouseError>(rows.job().unwrap().location)
+    };
+    for location in ["US", "us-west2"] {
+        let server = Server::start().await;
+        server.script("SELECT", Script { location, ..numbers(0..3) });
+        assert_eq!(located(&server).await.unwrap().as_deref(), Some(location));
+    }
+    let server = with_lost_insert(Script { unseen: 2, location: "EU", ..numbers(0..3) }).await;
+    assert_eq!(located(&server).await.unwrap().as_deref(), Some("EU"));
+    let server = with_lost_insert(Script { location: "us-west2", ..numbers(0..3) }).await;
+    let error = located(&server).await.unwrap_err();
+    assert_eq!((error.kind, server.jobs().len()), (Kind::Transient, 1), "{error}");
+    assert!(error.message.contains("name the target's `location`"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_secs(600);
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Asks `timeSeries.list` for both numbers at once.
+/// Asks `timeSeries.list` for both numbers side by side; one call may name one metric type only.
 pub async fn ask(
     google: &Google,
     bus: &str,
@@ -25,54 +25,81 @@ pub async fn ask(
     subscription: &str,
     now: Timestamp,
 ) -> Result<Backlog, BusError> {
-    let fail = |kind: BusErrorKind, reason: String| {
+    let fail = |(kind, reason): (BusErrorKind, String)| {
         BusError::new(kind, format!("{bus}: the backlog of subscription `{subscription}`: {reason}"))
     };
-    let headers = google.authorization(Api::Monitoring).await.map_err(|e| fail(BusErrorKind::Fatal, e.to_string()))?;
-    let url = format!("{}/v3/projects/{project}/timeSeries", google.endpoint(Api::Monitoring));
-    let request = google.http().get(url).query(&query(subscription, now)).headers(headers).timeout(PATIENCE);
-    let answer = request.send().await.map_err(|e| fail(BusErrorKind::Transient, e.to_string()))?;
-    let status = answer.status();
-    let body = answer.bytes().await.map_err(|e| fail(BusErrorKind::Transient, e.to_string()))?;
-    if !status.is_success() {
-        let kind = match status.as_u16() {
-            408 | 429 | 500.. => BusErrorKind::Transient,
-            _ => BusErrorKind::Fatal,
-        };
-        let hint = if status == 403 { " (roles/monitoring.viewer lets it be read)" } else { "" };
-        return Err(fail(kind, format!("Cloud Monitoring answered {status}{hint}")));
-    }
-    let listed: Listed = serde_json::from_slice(&body)
-        .map_err(|e| fail(BusErrorKind::Fatal, format!("Cloud Monitoring's answer cannot be read: {e}")))?;
-    read(&listed, now).ok_or_else(|| {
-        fail(BusErrorKind::Unknown, "Cloud Monitoring has no sample yet: the subscription is new, or absent".to_owned())
+    let newest = |metric| newest(google, project, subscription, metric, now);
+    let (messages, oldest) = tokio::try_join!(newest(MESSAGES), newest(OLDEST)).map_err(fail)?;
+    read(messages, oldest, now).ok_or_else(|| {
+        let reason = "Cloud Monitoring has no sample yet: the subscription is new, or absent";
+        fail((BusErrorKind::Unknown, reason.to_owned()))
     })
 }
 
-fn query(subscription: &str, now: Timestamp) -> [(&'static str, String); 4] {
-    let metrics = format!("metric.type = one_of(\"{MESSAGES}\", \"{OLDEST}\")");
+/// The newest sample of one metric; none when there is none within the window.
+async fn newest(
+    google: &Google,
+    project: &str,
+    subscription: &str,
+    metric: &str,
+    now: Timestamp,
+) -> Result<Option<u64>, (BusErrorKind, String)> {
+    let headers = google.authorization(Api::Monitoring).await.map_err(|e| (BusErrorKind::Fatal, e.to_string()))?;
+    let url = format!("{}/v3/projects/{project}/timeSeries", google.endpoint(Api::Monitoring));
+    let request = google.http().get(url).query(&query(subscription, metric, now)).headers(headers).timeout(PATIENCE);
+    let answer = request.send().await.map_err(|e| (BusErrorKind::Transient, e.to_string()))?;
+    let status = answer.status();
+    let body = answer.bytes().await.map_err(|e| (BusErrorKind::Transient, e.to_string()))?;
+    if !status.is_success() {
+        return Err(refused(status.as_u16(), &body));
+    }
+    let listed: Listed = serde_json::from_slice(&body)
+        .map_err(|e| (BusErrorKind::Fatal, format!("Cloud Monitoring's answer cannot be read: {e}")))?;
+    Ok(listed.newest())
+}
+
+/// What a refusal means, and what it says itself.
+fn refused(status: u16, body: &[u8]) -> (BusErrorKind, String) {
+    let kind = match status {
+        408 | 429 | 500.. => BusErrorKind::Transient,
+        _ => BusErrorKind::Fatal,
+    };
+    let Refusal { error } = serde_json::from_slice(body).unwrap_or_default();
+    let said = if error.message.is_empty() { String::new() } else { format!(": {}", error.message) };
+    let hint = if status == 403 { " (roles/monitoring.viewer lets it be read)" } else { "" };
+    (kind, format!("Cloud Monitoring answered {status}{said}{hint}"))
+}
+
+fn query(subscription: &str, metric: &str, now: Timestamp) -> [(&'static str, String); 4] {
     let resource =
         format!("resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = \"{subscription}\"");
     let begin = now.checked_sub(WINDOW).unwrap_or(now);
     [
-        ("filter", format!("{metrics} AND {resource}")),
+        ("filter", format!("metric.type = \"{metric}\" AND {resource}")),
         ("interval.startTime", begin.to_string()),
         ("interval.endTime", now.to_string()),
         ("view", "FULL".to_owned()),
     ]
 }
 
-/// The newest samples; none without a count.
-fn read(listed: &Listed, now: Timestamp) -> Option<Backlog> {
-    // Points come newest first.
-    let newest = |metric: &str| {
-        let series = listed.time_series.iter().filter(|s| s.metric.kind == metric);
-        series.filter_map(|s| s.points.first()?.value.int64_value.parse::<u64>().ok()).max()
-    };
-    let messages = newest(MESSAGES)?;
-    let age = newest(OLDEST).filter(|_| messages > 0);
+/// The backlog of the newest samples (a number of messages, an age in seconds); none without a count.
+fn read(messages: Option<u64>, oldest: Option<u64>, now: Timestamp) -> Option<Backlog> {
+    let messages = messages?;
+    let age = oldest.filter(|_| messages > 0);
     let oldest = age.and_then(|seconds| now.checked_sub(Duration::from_secs(seconds)).ok());
     Some(Backlog { messages, leased: None, oldest })
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Refusal {
+    error: Reason,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Reason {
+    message: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -81,17 +108,18 @@ struct Listed {
     time_series: Vec<Series>,
 }
 
-#[derive(Deserialize)]
-struct Series {
-    metric: Metric,
-    #[serde(default)]
-    points: Vec<Point>,
+impl Listed {
+    /// The newest sample; of several series (a project's metrics scope has more than one), the highest.
+    fn newest(&self) -> Option<u64> {
+        // Points come newest first.
+        self.time_series.iter().filter_map(|s| s.points.first()?.value.int64_value.parse().ok()).max()
+    }
 }
 
 #[derive(Deserialize)]
-struct Metric {
-    #[serde(rename = "type")]
-    kind: String,
+struct Series {
+    #[serde(default)]
+    points: Vec<Point>,
 }
 
 #[derive(Deserialize)]

@@ -37,6 +37,11 @@ pub struct Script {
     pub rows_first: bool,
     /// `errors` beside a result.
     pub warnings: Vec<(String, String)>,
+    /// Where the tables are, and so the jobs that name no location.
+    pub location: &'static str,
+    /// How often a job is not found after its insert was repeated
+    /// (<https://github.com/googleapis/python-bigquery/issues/2134>).
+    pub unseen: usize,
 }
 
 impl Default for Script {
@@ -57,6 +62,8 @@ impl Default for Script {
             failures: usize::MAX,
             rows_first: false,
             warnings: Vec::new(),
+            location: "US",
+            unseen: 0,
         }
     }
 }
@@ -89,6 +96,7 @@ struct Job {
     body: Value,
     script: Script,
     polls: usize,
+    unseen: usize,
     failure: Option<(String, String)>,
     cancelled: bool,
 }
@@ -294,10 +302,11 @@ fn insert(state: &mut State, project: &str, request: &Request) -> Answer {
     }
     let reference = &body["jobReference"];
     let id = reference["jobId"].as_str().map_or_else(|| format!("job_{}", state.jobs.len()), str::to_owned);
-    if state.jobs.iter().any(|j| j.id == id && j.project == project) {
+    if let Some(job) = state.jobs.iter_mut().find(|j| j.id == id && j.project == project) {
+        job.unseen = job.script.unseen;
         return Err((409, "duplicate".into(), format!("Already Exists: Job {project}:{id}")));
     }
-    let location = reference["location"].as_str().unwrap_or("US").to_owned();
+    let location = reference["location"].as_str().unwrap_or(script.location).to_owned();
     let failed_before = state.jobs.iter().filter(|j| j.body["configuration"]["query"]["query"] == sql.as_str()).count();
     let mut failure = script.fails.clone().filter(|_| failed_before < script.failures);
     let cap = body["configuration"]["query"]["maximumBytesBilled"].as_str().and_then(|t| t.parse::<u64>().ok());
@@ -309,7 +318,8 @@ fn insert(state: &mut State, project: &str, request: &Request) -> Answer {
         ));
     }
     let polls = script.polls;
-    state.jobs.push(Job { project: project.into(), id, location, body, script, polls, failure, cancelled: false });
+    let project = project.to_owned();
+    state.jobs.push(Job { project, id, location, body, script, polls, unseen: 0, failure, cancelled: false });
     // BigQuery answers before the job has run.
     Ok(resource(&state.jobs[state.jobs.len() - 1], "RUNNING"))
 }
@@ -369,6 +379,10 @@ fn find<'s>(
     let job = state.jobs.iter_mut().find(|j| j.id == id && j.project == project).ok_or_else(missing)?;
     let told = request.param("location");
     let found = told == Some(job.location.as_str()) || told.is_none() && matches!(job.location.as_str(), "US" | "EU");
+    if job.unseen > 0 {
+        job.unseen -= 1;
+        return Err(missing());
+    }
     if found { Ok(job) } else { Err(missing()) }
 }
 

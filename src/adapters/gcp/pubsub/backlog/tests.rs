@@ -23,7 +23,6 @@ async fn the_newest_samples_are_the_backlog() {
     let found = asked(&server, "work").await.unwrap();
     let oldest = "2025-12-12T17:58:00Z".parse().unwrap();
     assert_eq!(found, Backlog { messages: 7, leased: None, oldest: Some(oldest) });
-    assert_eq!(server.calls().len(), 1, "one call for both numbers: {:?}", server.calls());
 }
 
 #[tokio::test]
@@ -49,6 +48,7 @@ async fn a_refusal_is_the_operators_and_an_outage_passes() {
     let error = asked(&server, "work").await.unwrap_err();
     assert_eq!(error.kind, BusErrorKind::Fatal);
     assert!(error.message.contains("roles/monitoring.viewer") && error.message.contains("`work`"), "{error}");
+    assert!(error.message.contains("403: as told"), "the server's own words: {error}");
     for status in [429, 500, 503] {
         server.refuse(status, "UNAVAILABLE");
         assert_eq!(asked(&server, "work").await.unwrap_err().kind, BusErrorKind::Transient);
