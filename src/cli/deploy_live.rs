@@ -32,8 +32,8 @@ async fn deploy(
     cloud: &Arc<dyn Cloud>,
 ) -> Result<Exit, Exit> {
     let there = read(cloud, plan, parts).await.map_err(failed)?;
-    let resources: Vec<_> = resources(plan).into_iter().filter(|r| parts.contains(&Part::of(r.kind))).collect();
-    let steps = steps(plan, &resources, &there, Leave { adopt: args.adopt, prune: args.prune });
+    let resources = resources(plan);
+    let steps = steps(plan, &resources, &there, Leave { adopt: args.adopt, prune: args.prune }, parts);
     let others = others(plan, &resources, &there);
     let machine = matches!(global.format, Format::Json | Format::Jsonl);
     if !machine {

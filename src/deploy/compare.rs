@@ -6,6 +6,7 @@
 use super::access::{Grant, Place, Who};
 use super::permissions;
 use super::plan::Plan;
+use super::read::Part;
 use super::resources::{Kind, Resource, named};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -103,8 +104,9 @@ impl Step {
     }
 }
 
-/// All steps, in the order in which they are carried out.
-pub fn steps(plan: &Plan, resources: &[Resource], there: &There, leave: Leave) -> Vec<Step> {
+/// All steps of the parts, in the order in which they are carried out. `resources` are those of all parts: what is foreign counts for
+/// the rights, too.
+pub fn steps(plan: &Plan, resources: &[Resource], there: &There, leave: Leave, parts: &BTreeSet<Part>) -> Vec<Step> {
     let of = |resource: &Resource| of_resource(plan, resource, find(there, resource), there, leave);
     let made: Vec<(Kind, Step)> = resources.iter().map(|resource| (resource.kind, of(resource))).collect();
     let is_foreign = |(kind, step): &(Kind, Step)| (step.action == Action::Foreign).then(|| (*kind, step.name.clone()));
@@ -113,7 +115,7 @@ pub fn steps(plan: &Plan, resources: &[Resource], there: &There, leave: Leave) -
         .into_iter()
         .partition(|step| matches!(step.run, Run::Access { place: Place::RunJob(_), .. }));
     let mut all = vec![enabled(plan, there)];
-    let mut made = made.into_iter().peekable();
+    let mut made = made.into_iter().filter(|(kind, _)| parts.contains(&Part::of(*kind))).peekable();
     let mut take = |all: &mut Vec<Step>, last: Kind| {
         while let Some((_, step)) = made.next_if(|(kind, _)| *kind <= last) {
             all.push(step);
@@ -127,7 +129,7 @@ pub fn steps(plan: &Plan, resources: &[Resource], there: &There, leave: Leave) -
     take(&mut all, Kind::Policy);
     // What an organisation may forbid comes last, so that nothing else waits for it.
     all.extend(rights(plan, there, leave, &foreign, Audience::Everybody));
-    for kind in Kind::ALL.into_iter().rev() {
+    for kind in Kind::ALL.into_iter().rev().filter(|kind| parts.contains(&Part::of(*kind))) {
         all.extend(left_over(plan, kind, resources, there, leave));
     }
     all

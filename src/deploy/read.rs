@@ -32,7 +32,7 @@ pub async fn read(cloud: &Arc<dyn Cloud>, plan: &Plan, parts: &BTreeSet<Part>) -
         tasks
             .spawn(async move { Answer::Enabled(pages(&cloud, Call::get(Api::ServiceUsage, path), "services").await) });
     }
-    for kind in Kind::ALL.into_iter().filter(|kind| parts.contains(&Part::of(*kind))) {
+    for kind in Kind::ALL.into_iter().filter(|kind| is_asked(*kind, parts)) {
         let (cloud, (first, key)) = (cloud.clone(), kind.list(plan));
         tasks.spawn(async move { Answer::Things(kind, pages(&cloud, first, key).await) });
     }
@@ -108,6 +108,12 @@ pub async fn read(cloud: &Arc<dyn Cloud>, plan: &Plan, parts: &BTreeSet<Part>) -
     }
     there.enabled = enabled.unwrap_or_else(|| plan.apis.iter().map(|api| (*api).to_owned()).collect());
     Ok(there)
+}
+
+/// Whether a kind is listed: with the parts, and where rights are given at it, which depend on whose it is.
+fn is_asked(kind: Kind, parts: &BTreeSet<Part>) -> bool {
+    let has_rights = matches!(kind, Kind::Topic | Kind::Subscription | Kind::Bucket | Kind::RunJob);
+    parts.contains(&Part::of(kind)) || has_rights && parts.contains(&Part::Access)
 }
 
 /// A refusal, with the right that was missing.

@@ -251,11 +251,16 @@ fn what_is_foreign_is_used_and_never_touched() {
     let bucket = json!({"name": "nba-props-platform-api", "location": "US", "metageneration": "7"});
     {
         let mut world = place.world();
-        world.enabled.extend(["pubsub.googleapis.com".to_owned(), "storage.googleapis.com".to_owned()]);
+        for api in [Api::PubSub, Api::Storage, Api::ResourceManager] {
+            world.enabled.insert(api.service_name().to_owned());
+        }
         world.things.insert(topic.clone(), json!({"name": topic, "labels": {"team": "phase5"}}));
         world.things.insert(place.topic("something-else"), json!({"name": place.topic("something-else")}));
         world.things.insert("b/nba-props-platform-api".into(), bucket.clone());
     }
+    // Also where the buckets themselves are not asked for.
+    let plan = place.run("--dry-run --only access").expect(0).stdout;
+    assert!(plan.contains("foreign: not given is roles/storage.legacyObjectReader to allUsers"), "{plan}");
     let plan = place.run(&format!("--dry-run --image {IMAGE}")).expect(0).stdout;
     for line in [
         "  f topic              nba-phase5-predictions-complete",

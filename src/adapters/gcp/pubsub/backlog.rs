@@ -4,6 +4,7 @@
 //! (<https://cloud.google.com/monitoring/api/metrics_gcp_p_z#gcp-pubsub>). How many messages are leased is not among them.
 
 use super::super::{Api, Google};
+use super::errors;
 use crate::ports::bus::{Backlog, BusError, BusErrorKind};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -16,6 +17,9 @@ const OLDEST: &str = "pubsub.googleapis.com/subscription/oldest_unacked_message_
 const WINDOW: Duration = Duration::from_secs(600);
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest answer that is read, in bytes: ten samples of each of a subscription's series.
+const MOST_BYTES: usize = 4 << 20;
 
 /// Asks `timeSeries.list` for both numbers side by side; one call may name one metric type only.
 pub async fn ask(
@@ -44,16 +48,14 @@ async fn newest(
     metric: &str,
     now: Timestamp,
 ) -> Result<Option<u64>, (BusErrorKind, String)> {
-    let headers = google.authorization(Api::Monitoring).await.map_err(|e| (BusErrorKind::Fatal, e.to_string()))?;
     let url = format!("{}/v3/projects/{project}/timeSeries", google.endpoint(Api::Monitoring));
-    let request = google.http().get(url).query(&query(subscription, metric, now)).headers(headers).timeout(PATIENCE);
-    let answer = request.send().await.map_err(|e| (BusErrorKind::Transient, e.to_string()))?;
-    let status = answer.status();
-    let body = answer.bytes().await.map_err(|e| (BusErrorKind::Transient, e.to_string()))?;
-    if !status.is_success() {
-        return Err(refused(status.as_u16(), &body));
+    let request = google.http().get(url).query(&query(subscription, metric, now));
+    let answer = google.ask(Api::Monitoring, request, PATIENCE, MOST_BYTES).await;
+    let answer = answer.map_err(|e| (errors::of_unanswered(&e), e.to_string()))?;
+    if !answer.is_success() {
+        return Err(refused(answer.status, &answer.body));
     }
-    let listed: Listed = serde_json::from_slice(&body)
+    let listed: Listed = serde_json::from_slice(&answer.body)
         .map_err(|e| (BusErrorKind::Fatal, format!("Cloud Monitoring's answer cannot be read: {e}")))?;
     Ok(listed.newest())
 }

@@ -1,5 +1,6 @@
 //! What Pub/Sub says, as the bus's errors: by gRPC code, never by text.
 
+use super::super::Unanswered;
 use crate::ports::bus::{BusError, BusErrorKind};
 use google_cloud_gax::error::Error;
 use google_cloud_gax::error::rpc::Code;
@@ -36,6 +37,14 @@ fn kind_of(code: Code) -> BusErrorKind {
         | Code::Internal
         | Code::Cancelled
         | Code::Unknown => BusErrorKind::Transient,
+        _ => BusErrorKind::Fatal,
+    }
+}
+
+/// Whose error it is that a call of our own has no answer.
+pub fn of_unanswered(why: &Unanswered) -> BusErrorKind {
+    match why {
+        Unanswered::Lost(_) | Unanswered::Credentials { for_now: true, .. } => BusErrorKind::Transient,
         _ => BusErrorKind::Fatal,
     }
 }

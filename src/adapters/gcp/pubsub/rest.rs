@@ -1,7 +1,7 @@
 //! The calls of the subscriber's side, by REST: `subscriptions.pull`, `acknowledge`, `modifyAckDeadline`
 //! (<https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions>).
 
-use super::super::{Api, Google, Unanswered};
+use super::super::{Api, Google};
 use super::errors;
 use crate::ports::bus::{BusError, BusErrorKind};
 use base64::Engine as _;
@@ -152,13 +152,11 @@ impl Rest {
         let url = format!("{}/v1/{}:{method}", self.google.endpoint(Api::PubSub), self.path);
         let body = serde_json::to_vec(body).map_err(|e| fail(BusErrorKind::Fatal, e.to_string()))?;
         let request = self.google.http().post(url).header(http::header::CONTENT_TYPE, "application/json").body(body);
-        let answer = self.google.ask(Api::PubSub, request, patience, MOST_BYTES).await.map_err(|e| {
-            let kind = match e {
-                Unanswered::Lost(_) | Unanswered::Credentials { for_now: true, .. } => BusErrorKind::Transient,
-                _ => BusErrorKind::Fatal,
-            };
-            fail(kind, e.to_string())
-        })?;
+        let answer = self
+            .google
+            .ask(Api::PubSub, request, patience, MOST_BYTES)
+            .await
+            .map_err(|e| fail(errors::of_unanswered(&e), e.to_string()))?;
         if answer.is_success() {
             return Ok(answer.body);
         }
