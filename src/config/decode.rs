@@ -121,7 +121,7 @@ fn service(node: &Node, findings: &mut Vec<Diagnostic>) -> Service {
     }
 }
 
-fn push(node: &Node, findings: &mut Vec<Diagnostic>) -> Option<Push> {
+fn push(node: &Node, findings: &mut Vec<Diagnostic>) -> Option<Spanned<Push>> {
     let keys_url = text(node, "keys_url").unwrap_or_else(|| "https://www.googleapis.com/oauth2/v3/certs".into());
     let local = ["http://127.0.0.1:", "http://[::1]:", "http://localhost:"];
     if !keys_url.starts_with("https://") && !local.iter().any(|prefix| keys_url.starts_with(prefix)) {
@@ -138,7 +138,7 @@ fn push(node: &Node, findings: &mut Vec<Diagnostic>) -> Option<Push> {
         let message = "no service account may push: `service_accounts` is empty";
         findings.push(Diagnostic::error("bad-value", message, node.span).help("name the push subscription's account"));
     }
-    Some(push)
+    Some(Spanned { value: push, span: node.span })
 }
 
 fn target(name: &Spanned<String>, node: &Node, env: Env<'_>, findings: &mut Vec<Diagnostic>) -> Option<Target> {

@@ -43,7 +43,7 @@ pub struct Service {
     /// Where the door is, where one is declared.
     pub listen: Option<SocketAddr>,
     /// Who may push events; `None` leaves them to the token.
-    pub push: Option<Push>,
+    pub push: Option<Spanned<Push>>,
     /// How long a stopping service finishes what it is at.
     pub grace: Duration,
 }

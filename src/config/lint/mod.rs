@@ -6,6 +6,7 @@ pub mod monitoring;
 pub mod owners;
 pub mod path_lock;
 pub mod paths;
+pub mod push;
 pub mod references;
 pub mod schemas;
 pub mod sql;
@@ -24,6 +25,7 @@ pub fn all(project: &mut Project, sources: &mut Sources, analyse: Option<sql::An
     findings.extend(jobs::check(project));
     findings.extend(references::check(project));
     findings.extend(monitoring::check(project));
+    findings.extend(push::check(project));
     findings.extend(path_lock::check(project, sources));
     findings.extend(project.exports.iter().flat_map(|e| super::example::examples(project, e).1));
     findings
