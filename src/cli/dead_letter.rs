@@ -42,7 +42,7 @@ fn prepared(global: &Global, args: &DeadLetterArgs) -> Result<Exit, Exit> {
         }
         Some(DeadLetterCommand::Replay { ids, all }) => {
             let bus = context::bus(&loaded.project, global, Arc::new(SystemClock))?;
-            runtime.block_on(context::ensure_subscriptions(&loaded.project, bus.as_ref()))?;
+            runtime.block_on(context::make_subscriptions(&loaded.project, bus.as_ref()))?;
             let ids = match all {
                 true => runtime.block_on(state.dead_letters()).map_err(away)?.into_iter().map(|l| l.id).collect(),
                 false => ids.clone(),
