@@ -324,11 +324,12 @@ pub fn export(node: &Node, file: &Path, sql: ReadSql<'_>, findings: &mut Vec<Dia
 
 fn ready(node: &Node) -> Option<ReadyDecl> {
     let duration = |key: &str| text(node, key).and_then(|t| forms::duration(&t).ok());
+    let written = |key: &str| Some(Spanned { value: duration(key)?, span: node.get(key)?.span });
     Some(ReadyDecl {
         query: spanned(node, "query"),
         condition: node.get("if")?.clone(),
         otherwise: text(node, "else")?,
-        retry_every: duration("retry_every"),
+        retry_every: written("retry_every"),
         give_up_after: duration("give_up_after"),
     })
 }

@@ -7,6 +7,7 @@ pub mod owners;
 pub mod path_lock;
 pub mod paths;
 pub mod push;
+pub mod ready;
 pub mod references;
 pub mod schemas;
 pub mod sql;
@@ -26,6 +27,7 @@ pub fn all(project: &mut Project, sources: &mut Sources, analyse: Option<sql::An
     findings.extend(references::check(project));
     findings.extend(monitoring::check(project));
     findings.extend(push::check(project));
+    findings.extend(ready::check(project));
     findings.extend(path_lock::check(project, sources));
     findings.extend(project.exports.iter().flat_map(|e| super::example::examples(project, e).1));
     findings

@@ -266,3 +266,19 @@ fn a_push_beside_a_bus_that_is_pulled_is_warned_of() {
     assert!(written.contains("audience"), "{written}");
     assert_eq!(codes(target, &[("scores", SCORES)], &[LOCK]), [""; 0]);
 }
+
+#[test]
+fn a_condition_that_is_asked_too_often_is_warned_of_with_the_pause_that_is_kept() {
+    let asked = |numbers: &str| {
+        let ready = format!("ready: [{{if: '=true', else: not yet{numbers}}}]\nsql:");
+        lint("", &[("scores", &SCORES.replace("sql:", &ready))], &[LOCK])
+    };
+    for good in ["", ", retry_every: 90s", ", retry_every: 270s, give_up_after: 6h", ", give_up_after: 24h"] {
+        assert_eq!(asked(good), [], "{good}");
+    }
+    for (bad, kept) in [(", retry_every: 89s", "every 90s"), (", retry_every: 1m, give_up_after: 6h", "every 270s")] {
+        let [(code, message, help)] = &asked(bad)[..] else { panic!("{bad}") };
+        assert_eq!(*code, "asked-too-often");
+        assert!(message.contains("more than 80 times") && help.contains(kept), "{message}; {help}");
+    }
+}
