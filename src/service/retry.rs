@@ -5,6 +5,7 @@
 //! ([`shortest_pause`]), and what waits for a turn, or for the end of some trouble, waits longer each time ([`message_pause`]).
 
 use super::settings::Settings;
+use crate::config::Project;
 use crate::config::model::shortest_pause;
 use crate::model::report::{ExportReport, FailureClass, Status};
 use jiff::{SignedDuration, Timestamp};
@@ -70,6 +71,15 @@ pub fn message_pause(delivery: u32) -> Duration {
     SHORT_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
 }
 
+/// How long a request may wait in good order, from its first attempt on: as long as its most patient export is tried again, and
+/// one run on top.
+pub fn patience(project: &Project, exports: &[String], settings: &Settings) -> Duration {
+    let asked = project.exports.iter().filter(|export| exports.contains(&export.name.value));
+    let declared = asked.flat_map(|export| &export.ready).filter_map(|ready| ready.give_up_after);
+    let longest = declared.fold(settings.give_up_after, Duration::max);
+    longest.saturating_add(settings.run_timeout)
+}
+
 /// Doubles with each attempt, with a quarter of jitter that the request's name decides, so that a simulation repeats itself.
 fn backoff(first: Duration, attempts: u32, salt: &str) -> Duration {
     let doubled = first.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
@@ -77,7 +87,8 @@ fn backoff(first: Duration, attempts: u32, salt: &str) -> Duration {
     doubled + doubled.mul_f64(f64::from(hash % 1000) / 4000.0)
 }
 
-fn after(at: Timestamp, pause: Duration) -> Timestamp {
+/// When a time is over that began then.
+pub fn after(at: Timestamp, pause: Duration) -> Timestamp {
     SignedDuration::try_from(pause).ok().and_then(|d| at.checked_add(d).ok()).unwrap_or(Timestamp::MAX)
 }
 

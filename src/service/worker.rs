@@ -81,7 +81,7 @@ impl Worker {
 
     /// Sets a bad message aside. A request that was begun under an older configuration ends with it.
     async fn refuse(&self, delivery: &Delivery, reason: &str) -> Result<Answer, Trouble> {
-        let begun = self.service.state.request(&plan::run_id(&delivery.message)).await?;
+        let begun = self.service.state.request(&plan::request_id(&delivery.message)).await?;
         undertaker::bury(&self.service, delivery, WORKER, reason, begun.as_ref().map(|r| r.run_id.as_str())).await?;
         match begun {
             Some(record) if !record.status.is_final() => give_up(&self.service, record, reason).await?,
