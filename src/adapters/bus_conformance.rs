@@ -128,6 +128,7 @@ pub fn all(b: &dyn Bench) -> Vec<(&'static str, Test<'_>)> {
         without_a_dead_letter_topic_it_comes_without_end,
         the_backlog_counts,
         ensuring_again_changes_settings_and_keeps_messages,
+        making_changes_nothing_that_is_there,
         what_does_not_exist_is_not_found,
         what_is_not_allowed_is_refused,
         the_largest_body_is_taken,
@@ -561,6 +562,16 @@ async fn ensuring_again_changes_settings_and_keeps_messages(b: &dyn Bench) {
     b.bus().ack(&d.lease).await.unwrap();
     let moved = Subscription { topic: "settings-elsewhere".into(), ..s };
     assert_eq!(b.bus().ensure(&moved).await.unwrap_err().kind, BusErrorKind::Invalid);
+}
+
+async fn making_changes_nothing_that_is_there(b: &dyn Bench) {
+    let s = subscription("making", "sub");
+    b.bus().make(&s).await.unwrap();
+    b.other().make(&Subscription { lease: 4 * LEASE, ..s.clone() }).await.unwrap();
+    b.bus().publish(&s.topic, &message("x")).await.unwrap();
+    one(b, &s).await;
+    b.pass(LEASE + 2 * SECOND).await;
+    assert_eq!(one(b, &s).await.attempt, 2, "its lease is still the first one's");
 }
 
 async fn what_does_not_exist_is_not_found(b: &dyn Bench) {

@@ -191,11 +191,11 @@ pub fn bus_failed(error: BusError) -> Exit {
     fail(exit, error)
 }
 
-/// Makes the project's subscriptions: before anything is published, so that the first service finds what was published
-/// before it was started.
-pub async fn ensure_subscriptions(project: &Project, bus: &dyn Bus) -> Result<(), Exit> {
+/// Makes the project's subscriptions where they are absent: before anything is published, so that the first service finds what was
+/// published before it was started. Those that are there stay as the service, with its `--lease`, or `deploy` has set them.
+pub async fn make_subscriptions(project: &Project, bus: &dyn Bus) -> Result<(), Exit> {
     for subscription in subscriptions(project, &Settings::default()) {
-        bus.ensure(&subscription).await.map_err(bus_failed)?;
+        bus.make(&subscription).await.map_err(bus_failed)?;
     }
     Ok(())
 }
@@ -302,4 +302,33 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
         .enable_all()
         .build()
         .map_err(|e| fail(Exit::Unavailable, format!("the runtime cannot be started: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::bus_conformance::HandClock;
+    use crate::adapters::memory_bus::MemoryBus;
+    use crate::ports::bus::{NewMessage, Subscription};
+    use crate::service::settings::WORKER;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_command_leaves_the_service_its_lease() {
+        let project = crate::config::load(Path::new(env!("CARGO_MANIFEST_DIR")), &|_| None).project;
+        let clock = Arc::new(HandClock::new("2025-12-12T18:00:00Z"));
+        let bus = MemoryBus::new(clock.clone());
+        let five_minutes = Settings { lease: Duration::from_secs(300), ..Settings::default() };
+        let all: Vec<Subscription> = subscriptions(&project, &five_minutes);
+        for subscription in &all {
+            bus.ensure(subscription).await.unwrap();
+        }
+        make_subscriptions(&project, &bus).await.unwrap();
+        let worker = all.iter().find(|s| s.name == WORKER).unwrap();
+        bus.publish(&worker.topic, &NewMessage { body: b"x".to_vec(), ..NewMessage::default() }).await.unwrap();
+        let pull = async || bus.pull(WORKER, 1, Duration::ZERO).await.unwrap().len();
+        assert_eq!(pull().await, 1);
+        clock.advance(Duration::from_secs(290));
+        assert_eq!(pull().await, 0, "it is leased for as long as the service wants");
+    }
 }

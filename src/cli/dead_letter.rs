@@ -42,7 +42,7 @@ fn prepared(global: &Global, args: &DeadLetterArgs) -> Result<Exit, Exit> {
         }
         Some(DeadLetterCommand::Replay { ids, all }) => {
             let bus = context::bus(&loaded.project, global, Arc::new(SystemClock))?;
-            runtime.block_on(context::ensure_subscriptions(&loaded.project, bus.as_ref()))?;
+            runtime.block_on(context::make_subscriptions(&loaded.project, bus.as_ref()))?;
             let ids = match all {
                 true => runtime.block_on(state.dead_letters()).map_err(away)?.into_iter().map(|l| l.id).collect(),
                 false => ids.clone(),
@@ -86,6 +86,8 @@ async fn replay(state: &State, bus: &dyn Bus, id: &str) -> Result<String, Exit> 
     let body = state.dead_letter_body(id).await.map_err(|e| away(e.to_string()))?;
     let mut attributes = letter.attributes.clone();
     attributes.entry(attributes::CAUSE_TIME.to_owned()).or_insert_with(|| letter.published_at.to_string());
+    // What was given up twice begins anew.
+    attributes.remove(attributes::CONTINUES);
     if let Some(run) = &letter.run_id {
         // Its own cause has been answered, by a failure: the replay is another one.
         let cause = attributes.get(attributes::CAUSE_ID).unwrap_or(&letter.message_id).clone();

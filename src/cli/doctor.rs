@@ -141,7 +141,7 @@ fn door(project: &Project) -> String {
     };
     let open = TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok();
     let pushes = match (&project.service.push, super::door::has_token()) {
-        (Some(push), _) => format!("events by OIDC for {}", push.audience),
+        (Some(push), _) => format!("events by OIDC for {}", push.value.audience),
         (None, true) => "events by PHASE6_TOKEN".to_owned(),
         (None, false) => "no token is set: events from this machine alone".to_owned(),
     };

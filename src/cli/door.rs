@@ -37,8 +37,8 @@ pub fn door(service: &Service, setup: &Setup, engine: &Engine, report: Latest) -
     let declared = &setup.project.service;
     let (live, telemetry, beats) = (service.live.clone(), service.telemetry.clone(), service.beats.clone());
     let verifier = declared.push.clone().map(|push| {
-        let keys = UrlKeys { url: push.keys_url.clone() };
-        Verifier::new(push, Arc::new(keys), service.clock.clone())
+        let keys = UrlKeys { url: push.value.keys_url.clone() };
+        Verifier::new(push.value, Arc::new(keys), service.clock.clone())
     });
     Door {
         bus: service.bus.clone(),
@@ -53,6 +53,7 @@ pub fn door(service: &Service, setup: &Setup, engine: &Engine, report: Latest) -
         heartbeats: Arc::new(move || beats.all()),
         metrics: Arc::new(move || telemetry.metrics_text()),
         facts: Arc::new(Facts { live: service.live.clone(), clock: service.clock.clone(), report }),
+        telemetry: service.telemetry.clone(),
         limits: Limits { grace: declared.grace, ..Limits::default() },
         status: DoorStatus::default(),
     }

@@ -95,7 +95,7 @@ fn list(global: &Global, decisions: &[Decision]) {
 async fn force(service: &Service, decision: Decision) -> Result<String, Exit> {
     let usage = |reason: String| context::fail(Exit::Usage, reason);
     let setup = service.live.now();
-    context::ensure_subscriptions(&setup.project, service.bus.as_ref()).await?;
+    context::make_subscriptions(&setup.project, service.bus.as_ref()).await?;
     let gate = setup.gates.iter().find(|g| g.decl.name.value == decision.trigger);
     let gate = gate.ok_or_else(|| usage(format!("there is no trigger `{}` any more", decision.trigger)))?;
     let message = Message {

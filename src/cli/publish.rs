@@ -24,7 +24,7 @@ fn prepared(global: &Global, args: &PublishArgs) -> Result<Exit, Exit> {
     let attributes = attributes(&args.attributes)?;
     let bus = context::bus(&project, global, clock(global)?)?;
     let runtime = context::runtime()?;
-    runtime.block_on(context::ensure_subscriptions(&project, bus.as_ref()))?;
+    runtime.block_on(context::make_subscriptions(&project, bus.as_ref()))?;
     let contract = Contract::of(&project, &topic).map_err(|reason| fail(Exit::Usage, reason))?;
     let now = context::cause_time(global)?;
     let publish = |bodies: Vec<Vec<u8>>| {

@@ -27,9 +27,9 @@ fn prepared(global: &Global, args: &PullArgs) -> Result<Exit, Exit> {
     let subscription = subscription(&project, args, &topic)?;
     let bus = context::bus(&project, global, Arc::new(SystemClock))?;
     context::runtime()?.block_on(async {
-        context::ensure_subscriptions(&project, bus.as_ref()).await?;
+        context::make_subscriptions(&project, bus.as_ref()).await?;
         if let Some(own) = &subscription.own {
-            bus.ensure(own).await.map_err(context::bus_failed)?;
+            bus.make(own).await.map_err(context::bus_failed)?;
         }
         let pulled = bus.pull(&subscription.name, usize::from(args.max), wait).await.map_err(context::bus_failed)?;
         show(global, &pulled);

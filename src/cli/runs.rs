@@ -35,7 +35,7 @@ fn prepared(global: &Global, args: &RunsArgs) -> Result<Exit, Exit> {
         Some(RunsCommand::Retry { id }) => {
             let bus = context::bus(&loaded.project, global, Arc::new(SystemClock))?;
             runtime.block_on(async {
-                context::ensure_subscriptions(&loaded.project, bus.as_ref()).await?;
+                context::make_subscriptions(&loaded.project, bus.as_ref()).await?;
                 let record = find(&state, id).await?;
                 let cause = retry_cause(&state, &record).await?;
                 let message = again(&record, cause).map_err(|reason| context::fail(Exit::Usage, reason))?;

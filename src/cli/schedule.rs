@@ -126,7 +126,7 @@ fn trigger(global: &Global, args: &ScheduleTriggerArgs) -> Result<Exit, Exit> {
     let bus = context::bus(&project, global, Arc::new(SystemClock))?;
     let (state, rule) = (context::state(&project, global)?, context::day_rule(&project)?);
     let id = context::runtime()?.block_on(async {
-        context::ensure_subscriptions(&project, bus.as_ref()).await?;
+        context::make_subscriptions(&project, bus.as_ref()).await?;
         claim(&state, job, &rule, slot).await?;
         bus.publish(topic, &scheduler::tick(job, slot)).await.map_err(context::bus_failed)
     })?;

@@ -121,7 +121,7 @@ fn service(node: &Node, findings: &mut Vec<Diagnostic>) -> Service {
     }
 }
 
-fn push(node: &Node, findings: &mut Vec<Diagnostic>) -> Option<Push> {
+fn push(node: &Node, findings: &mut Vec<Diagnostic>) -> Option<Spanned<Push>> {
     let keys_url = text(node, "keys_url").unwrap_or_else(|| "https://www.googleapis.com/oauth2/v3/certs".into());
     let local = ["http://127.0.0.1:", "http://[::1]:", "http://localhost:"];
     if !keys_url.starts_with("https://") && !local.iter().any(|prefix| keys_url.starts_with(prefix)) {
@@ -138,7 +138,7 @@ fn push(node: &Node, findings: &mut Vec<Diagnostic>) -> Option<Push> {
         let message = "no service account may push: `service_accounts` is empty";
         findings.push(Diagnostic::error("bad-value", message, node.span).help("name the push subscription's account"));
     }
-    Some(push)
+    Some(Spanned { value: push, span: node.span })
 }
 
 fn target(name: &Spanned<String>, node: &Node, env: Env<'_>, findings: &mut Vec<Diagnostic>) -> Option<Target> {
@@ -202,10 +202,11 @@ fn compute(node: Option<&Node>) -> Compute {
     };
     let secrets = node.and_then(|node| node.get("secrets")).map_or(&[][..], entries).iter();
     let secrets = secrets.filter_map(|(name, secret)| Some((name.value.clone(), secret.as_str()?.to_owned())));
+    let otherwise = Compute::default();
     Compute {
         kind,
-        cpu: of("cpu").unwrap_or_else(|| "1".to_owned()),
-        memory: of("memory").unwrap_or_else(|| "1Gi".to_owned()),
+        cpu: of("cpu").unwrap_or(otherwise.cpu),
+        memory: of("memory").unwrap_or(otherwise.memory),
         secrets: secrets.collect(),
         region: of("region"),
         notify: texts(node.and_then(|node| node.get("notify"))),
@@ -364,11 +365,12 @@ pub fn export(node: &Node, file: &Path, sql: ReadSql<'_>, findings: &mut Vec<Dia
 
 fn ready(node: &Node) -> Option<ReadyDecl> {
     let duration = |key: &str| text(node, key).and_then(|t| forms::duration(&t).ok());
+    let written = |key: &str| Some(Spanned { value: duration(key)?, span: node.get(key)?.span });
     Some(ReadyDecl {
         query: spanned(node, "query"),
         condition: node.get("if")?.clone(),
         otherwise: text(node, "else")?,
-        retry_every: duration("retry_every"),
+        retry_every: written("retry_every"),
         give_up_after: duration("give_up_after"),
     })
 }

@@ -309,8 +309,16 @@ static READY: Object = Object {
             "An expression. `ready.rows` is how many rows the query gave, `ready.COLUMN` (also `row.COLUMN`) a column of its first row; it may use parameters, `today`, `now` and `vars` too",
         ),
         req!("else", Text, "The reason when it does not hold"),
-        opt!("retry_every", Kind::Form(&DURATION), "How long to wait before asking again"),
-        opt!("give_up_after", Kind::Form(&DURATION), "When waiting ends, counted from the cause's time"),
+        opt!(
+            "retry_every",
+            Kind::Form(&DURATION),
+            "How long to wait before asking again; 5m if absent, and at least an eightieth of `give_up_after`"
+        ),
+        opt!(
+            "give_up_after",
+            Kind::Form(&DURATION),
+            "When waiting ends, counted from the first time it was asked; 2h if absent"
+        ),
     ],
 };
 

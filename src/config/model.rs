@@ -43,7 +43,7 @@ pub struct Service {
     /// Where the door is, where one is declared.
     pub listen: Option<SocketAddr>,
     /// Who may push events; `None` leaves them to the token.
-    pub push: Option<Push>,
+    pub push: Option<Spanned<Push>>,
     /// How long a stopping service finishes what it is at.
     pub grace: Duration,
 }
@@ -102,6 +102,19 @@ pub struct Compute {
     pub region: Option<String>,
     /// Full names of notification channels.
     pub notify: Vec<String>,
+}
+
+impl Default for Compute {
+    fn default() -> Self {
+        Self {
+            kind: ComputeKind::Service,
+            cpu: "1".to_owned(),
+            memory: "1Gi".to_owned(),
+            secrets: BTreeMap::new(),
+            region: None,
+            notify: Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -267,8 +280,23 @@ pub struct ReadyDecl {
     pub condition: Node,
     /// What is said when it does not hold.
     pub otherwise: String,
-    pub retry_every: Option<Duration>,
+    pub retry_every: Option<Spanned<Duration>>,
     pub give_up_after: Option<Duration>,
+}
+
+/// The pause before a condition is asked again, where it does not say.
+pub const RETRY_EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// How long a condition is asked again, from the first time on, where it does not say.
+pub const GIVE_UP_AFTER: Duration = Duration::from_secs(2 * 3600);
+
+/// How often a condition is asked again at most. Each time is a delivery of the request's message, of which a bus makes 100: the
+/// rest is for crashes, turns and trouble.
+pub const MOST_ASKED: u32 = 80;
+
+/// The shortest pause before a condition is asked again that is given up after so long.
+pub fn shortest_pause(give_up_after: Duration) -> Duration {
+    give_up_after / MOST_ASKED
 }
 
 /// One named query.

@@ -357,6 +357,11 @@ fn notes(project: &Project, plan: &Plan) -> Vec<String> {
     if !project.jobs.is_empty() {
         notes.push(format!("Cloud Scheduler and the {what}'s own clock may both run: each slot still runs once"));
     }
+    if project.service.push.is_some() {
+        let note = "`service.push`: this service takes no unauthenticated calls, and Cloud Run's own check removes the signatures of the \
+                    tokens, so that events by push are refused; it pulls";
+        notes.push(note.to_owned());
+    }
     notes
 }
 
@@ -374,6 +379,21 @@ pub mod tests {
     /// The plan of the shipped project.
     pub fn shipped() -> Plan {
         with(&Options { image: Some("image:1".to_owned()), ..Options::default() })
+    }
+
+    #[test]
+    fn a_declared_push_is_noted_as_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let publishing = "version: 1\ntargets:\n  gcp: {warehouse: {type: bigquery, project: nba-props}, store: {type: gcs, bucket: public}, state: {type: gcs, bucket: state}, bus: {type: pubsub, project: nba-props}}\n";
+        let notes = |more: &str| {
+            std::fs::write(dir.path().join("phase6_publishing.yaml"), format!("{publishing}{more}")).unwrap();
+            let project = crate::config::load(dir.path(), &|_| None).project;
+            let options = Options { region: Some("us-west2".into()), ..Options::default() };
+            plan(&project, &project.targets[0], &options).unwrap().notes
+        };
+        let push = "service: {push: {audience: a, service_accounts: [p@x.iam.gserviceaccount.com]}}\n";
+        assert!(notes(push).iter().any(|note| note.contains("`service.push`") && note.contains("it pulls")));
+        assert!(!notes("").iter().any(|note| note.contains("push")));
     }
 
     #[test]

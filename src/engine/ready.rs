@@ -50,7 +50,7 @@ pub fn check(
             return Err(Failure {
                 status: Status::NotReady,
                 class: Some(FailureClass::NotReady),
-                retry_after: condition.retry_every,
+                retry_after: condition.retry_every.as_ref().map(|pause| pause.value),
                 give_up_after: condition.give_up_after,
                 ..Failure::permanent(condition.otherwise.clone())
             });

@@ -79,6 +79,8 @@ pub mod attributes {
     pub const UPSTREAM_TIME: &str = "phase6-upstream-time";
     /// The run whose failed exports the message asks for again.
     pub const RETRY_OF: &str = "phase6-retry-of";
+    /// The run that the message continues: the bus gave up the one which began it, and nothing was wrong with it.
+    pub const CONTINUES: &str = "phase6-continues";
     /// The job of a tick that an outside clock (Cloud Scheduler) published: its slot comes from the time of publication.
     pub const JOB: &str = "phase6-job";
     /// The run that a completion message tells of.

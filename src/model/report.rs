@@ -76,7 +76,7 @@ pub struct ExportReport {
     /// Not ready: how long to wait before asking again, where the export says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// Not ready: when waiting ends, counted from the cause's time, where the export says so.
+    /// Not ready: when waiting ends, counted from the first attempt, where the export says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub give_up_after_ms: Option<u64>,
     /// Whether there was nothing to say for this date, whatever was done about it.

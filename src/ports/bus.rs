@@ -37,6 +37,15 @@ pub trait Bus: Send + Sync {
     /// messages. It cannot be moved to another topic ([`BusErrorKind::Invalid`]).
     async fn ensure(&self, subscription: &Subscription) -> Result<(), BusError>;
 
+    /// Makes the subscription and its topics where they are absent; an existing one stays as it is, whatever is wanted here. For
+    /// who comes by beside a service whose subscription it is.
+    async fn make(&self, subscription: &Subscription) -> Result<(), BusError> {
+        match self.probe(&subscription.name).await {
+            Err(error) if error.kind == BusErrorKind::NotFound => self.ensure(subscription).await,
+            there => there,
+        }
+    }
+
     /// Keeps the message and returns its id. When this returns, the message survives a crash. An error of kind
     /// [`BusErrorKind::Transient`] may have kept it all the same (a lost reply). A topic that is absent is made, where the
     /// bus lets the publisher do so ([`BusErrorKind::NotFound`] otherwise). What [`check_message`] refuses is never kept.

@@ -28,6 +28,10 @@ pub enum Answer {
     Later(Duration),
 }
 
+/// A lease is extended for the first time after so long, at the latest: whoever set the subscription last (an older copy with another
+/// `--lease`, `deploy`) may have given it less than is wanted here.
+const FIRST_EXTENSION: Duration = Duration::from_secs(3);
+
 /// How long the loop waits for a free hand before it shows that it is alive.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 
@@ -117,11 +121,65 @@ async fn answer(service: &Service, delivery: &Delivery, handler: &dyn Handler, l
 
 /// Extends the lease as long as the message is worked. Never ends: when the lease is lost, the work is told and stops itself.
 async fn keep(service: &Service, id: &LeaseId, lease: Duration, cancel: &Cancel) -> Infallible {
+    let mut pause = FIRST_EXTENSION.min(lease / 3);
     loop {
-        tokio::time::sleep(lease / 3).await;
+        tokio::time::sleep(pause).await;
+        pause = lease / 3;
         if let Ok(false) = service.bus.extend(id, lease).await {
             cancel.cancel("another copy has taken the message over");
             return std::future::pending().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::bus_conformance::TokioClock;
+    use crate::adapters::memory_bus::MemoryBus;
+    use crate::ports::bus::{Bus, NewMessage};
+    use crate::service::testing::{Late, service};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Takes 40 seconds for a message.
+    #[derive(Default)]
+    struct Slow {
+        begun: AtomicU32,
+    }
+
+    #[async_trait]
+    impl Handler for Slow {
+        async fn handle(&self, _: &Delivery, cancel: &Cancel) -> Answer {
+            self.begun.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(40)).await;
+            assert!(!cancel.is_cancelled(), "{:?}", cancel.reason());
+            Answer::Ack
+        }
+    }
+
+    /// An older copy, or `deploy`, has set the subscription after us.
+    #[tokio::test(start_paused = true)]
+    async fn a_message_is_kept_though_its_lease_is_shorter_than_was_asked_for() {
+        let clock = Arc::new(TokioClock::new("2025-12-12T18:00:00Z"));
+        let bus = Arc::new(MemoryBus::new(clock.clone()));
+        let wanted = Subscription {
+            name: "sub".into(),
+            topic: "topic".into(),
+            lease: Duration::from_secs(300),
+            backoff: (Duration::from_secs(1), Duration::from_secs(60)),
+            max_attempts: 100,
+            dead_letter_topic: None,
+            from_earliest: false,
+        };
+        bus.ensure(&Subscription { lease: Duration::from_secs(10), ..wanted.clone() }).await.unwrap();
+        bus.publish("topic", &NewMessage { body: b"x".to_vec(), ..NewMessage::default() }).await.unwrap();
+        let (slow, service) = (Arc::new(Slow::default()), service(bus.clone(), clock, Arc::new(Late::default())));
+        let (stop, shutdown) = watch::channel(false);
+        let consuming = tokio::spawn(consume(service, wanted, 4, slow.clone(), shutdown));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        stop.send(true).unwrap();
+        consuming.await.unwrap();
+        assert_eq!(slow.begun.load(Ordering::Relaxed), 1);
+        assert_eq!(bus.backlog("sub").await.unwrap().messages, 0);
     }
 }

@@ -21,7 +21,7 @@ fn violation(invariant: u8, what: impl Into<String>) -> Violation {
 /// 3. An acknowledged message has a finished run, a recorded decision, or a dead-letter record.
 pub async fn acknowledged_is_answered(state: &State, message: &Message) -> Option<Violation> {
     let id = plan::run_id(message);
-    let finished = state.request(&id).await.ok().flatten().is_some_and(|r| r.status.is_final());
+    let finished = state.request(&plan::request_id(message)).await.ok().flatten().is_some_and(|r| r.status.is_final());
     let decided = state.decision(&id).await.ok().flatten().is_some();
     let buried = state.dead_letter(&id).await.ok().flatten().is_some();
     (!finished && !decided && !buried).then(|| {

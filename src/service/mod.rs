@@ -27,6 +27,8 @@ pub mod scheduler;
 pub mod server;
 pub mod settings;
 pub mod slots;
+#[cfg(test)]
+mod testing;
 pub mod undertaker;
 pub mod worker;
 

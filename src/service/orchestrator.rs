@@ -3,6 +3,7 @@
 
 use super::consumer::{Answer, Handler};
 use super::gate::{self, Accepted, Gate, Judgement};
+use super::retry::message_pause;
 use super::{Service, Setup, Trouble, plan, undertaker};
 use crate::model::message::attributes;
 use crate::ports::bus::{Delivery, Message, NewMessage};
@@ -14,8 +15,8 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long a message waits after trouble with bus or state store.
-const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
+/// How long a message waits whose trigger is not there.
+const NO_TRIGGER_PAUSE: Duration = Duration::from_secs(60);
 
 /// Judges the messages of one trigger.
 pub struct Orchestrator {
@@ -29,11 +30,13 @@ impl Handler for Orchestrator {
         let setup = self.service.live.now();
         let Some(gate) = setup.gates.iter().find(|g| g.decl.name.value == self.trigger) else {
             // The trigger was taken out of the configuration: its messages wait for it to come back, or for the dead letter.
-            return Answer::Later(TROUBLE_PAUSE * 30);
+            return Answer::Later(NO_TRIGGER_PAUSE);
         };
         match judge(&self.service, &setup, gate, delivery).await {
             Ok(()) => Answer::Ack,
-            Err(Trouble(reason)) => self.service.comes_again(&gate.subscription(), delivery, TROUBLE_PAUSE, &reason),
+            Err(Trouble(reason)) => {
+                self.service.comes_again(&gate.subscription(), delivery, message_pause(delivery.attempt), &reason)
+            }
         }
     }
 }

@@ -90,7 +90,7 @@ pub fn request(
     let cause = cause(body, message)?;
     let Selection { exports, target_date, params } = selection(project, rule, body, cause.time)?;
     Ok(ExportRequest {
-        run_id: run_id(message),
+        run_id: request_id(message),
         today: rule.day_of(cause.time),
         cause,
         exports,
@@ -127,6 +127,12 @@ fn cause(body: &TriggerMessage, message: &Message) -> Result<Cause, String> {
         None => body.dedupe_key().unwrap_or(&message.id).to_owned(),
     };
     Ok(Cause { kind, id, time })
+}
+
+/// The id of the run that a trigger message is for: the one that it continues, else its own.
+pub fn request_id(message: &Message) -> String {
+    let continued = message.attributes.get(attributes::CONTINUES).filter(|id| !id.is_empty());
+    continued.cloned().unwrap_or_else(|| run_id(message))
 }
 
 /// The run's id: sorts by the message's publish time, and is the same for each delivery of the message.

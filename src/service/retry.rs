@@ -1,6 +1,12 @@
-//! What happens after an export's attempt: nothing more, another attempt, or giving up. Pure.
+//! What happens after an export's attempt: nothing more, another attempt, or giving up; and how long a message waits that cannot be
+//! worked now. Pure.
+//!
+//! A bus gives a message up after 100 deliveries, whatever they were for. So a request is asked for its data 80 times at most
+//! ([`shortest_pause`]), and what waits for a turn, or for the end of some trouble, waits longer each time ([`message_pause`]).
 
 use super::settings::Settings;
+use crate::config::Project;
+use crate::config::model::shortest_pause;
 use crate::model::report::{ExportReport, FailureClass, Status};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -19,6 +25,10 @@ pub enum Step {
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
+/// The pause of a message that could not be worked, for so many deliveries.
+const SHORT_PAUSE: Duration = Duration::from_secs(2);
+const SHORT_PAUSES: u32 = 8;
+
 /// Decides by the error's class alone (`design/semantics.md` §2). The deadline counts from the first attempt, so that a retry
 /// never eats more than its budget (incident I-9).
 pub fn next_step(
@@ -33,11 +43,11 @@ pub fn next_step(
         return Step::Done;
     }
     let (pause, give_up_after, limit) = match (report.status, report.class) {
-        (Status::NotReady, _) | (_, Some(FailureClass::NotReady)) => (
-            report.retry_after_ms.map_or(settings.retry_every, Duration::from_millis),
-            report.give_up_after_ms.map_or(settings.give_up_after, Duration::from_millis),
-            u32::MAX,
-        ),
+        (Status::NotReady, _) | (_, Some(FailureClass::NotReady)) => {
+            let wanted = report.retry_after_ms.map_or(settings.retry_every, Duration::from_millis);
+            let give_up_after = report.give_up_after_ms.map_or(settings.give_up_after, Duration::from_millis);
+            (wanted.max(shortest_pause(give_up_after)), give_up_after, u32::MAX)
+        }
         (Status::NotRun, _) | (_, Some(FailureClass::Transient)) => {
             (backoff(settings.backoff, attempts, salt), settings.give_up_after, settings.max_attempts)
         }
@@ -54,6 +64,22 @@ pub fn next_step(
     Step::Again(after(now, pause).min(deadline))
 }
 
+/// How long a message waits that cannot be worked now: for its turn, or until some trouble is over. Two seconds at first, from the
+/// ninth delivery on doubled, at most five minutes: 100 deliveries last seven hours.
+pub fn message_pause(delivery: u32) -> Duration {
+    let doublings = delivery.saturating_sub(SHORT_PAUSES).min(16);
+    SHORT_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
+}
+
+/// How long a request may wait in good order, from its first attempt on: as long as its most patient export is tried again, and
+/// one run on top.
+pub fn patience(project: &Project, exports: &[String], settings: &Settings) -> Duration {
+    let asked = project.exports.iter().filter(|export| exports.contains(&export.name.value));
+    let declared = asked.flat_map(|export| &export.ready).filter_map(|ready| ready.give_up_after);
+    let longest = declared.fold(settings.give_up_after, Duration::max);
+    longest.saturating_add(settings.run_timeout)
+}
+
 /// Doubles with each attempt, with a quarter of jitter that the request's name decides, so that a simulation repeats itself.
 fn backoff(first: Duration, attempts: u32, salt: &str) -> Duration {
     let doubled = first.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
@@ -61,7 +87,8 @@ fn backoff(first: Duration, attempts: u32, salt: &str) -> Duration {
     doubled + doubled.mul_f64(f64::from(hash % 1000) / 4000.0)
 }
 
-fn after(at: Timestamp, pause: Duration) -> Timestamp {
+/// When a time is over that began then.
+pub fn after(at: Timestamp, pause: Duration) -> Timestamp {
     SignedDuration::try_from(pause).ok().and_then(|d| at.checked_add(d).ok()).unwrap_or(Timestamp::MAX)
 }
 
@@ -123,6 +150,37 @@ mod tests {
             }
             assert_eq!(now, at(120), "{class:?}: the last attempt is at the deadline");
         }
+    }
+
+    /// The bus gives a message up after 100 deliveries.
+    #[test]
+    fn what_is_not_ready_is_never_asked_more_often_than_its_message_can_be_delivered() {
+        for (retry_every, give_up_after) in [(1_000, 3_600_000), (60_000, 6 * 3_600_000), (60_000, 7 * 86_400_000)] {
+            let report = ExportReport {
+                retry_after_ms: Some(retry_every),
+                give_up_after_ms: Some(give_up_after),
+                ..failed(FailureClass::NotReady)
+            };
+            let (mut now, mut asked) = (at(0), 1);
+            while let Step::Again(next) = next_step(&report, asked, at(0), now, &Settings::default(), "r") {
+                (now, asked) = (next, asked + 1);
+            }
+            assert_eq!(
+                (now, asked),
+                (after(at(0), Duration::from_millis(give_up_after)), 81),
+                "every {retry_every} ms"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_that_waits_is_delivered_a_hundred_times_in_hours() {
+        let pauses: Vec<u64> = (1..=100).map(|delivery| message_pause(delivery).as_secs()).collect();
+        assert_eq!(pauses[..10], [2, 2, 2, 2, 2, 2, 2, 2, 4, 8], "soon at first");
+        assert_eq!((pauses[15], pauses[99]), (300, 300));
+        let hours = pauses.iter().sum::<u64>() / 3600;
+        assert_eq!(hours, 7);
+        assert_eq!(message_pause(u32::MAX), LONGEST_PAUSE);
     }
 
     #[test]

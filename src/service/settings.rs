@@ -2,6 +2,7 @@
 
 use super::gate::TRIGGER_TOPIC;
 use crate::config::Project;
+use crate::config::model::{GIVE_UP_AFTER, RETRY_EVERY};
 use crate::ports::bus::Subscription;
 use std::time::Duration;
 
@@ -48,8 +49,8 @@ impl Default for Settings {
             pull_wait: Duration::from_millis(500),
             run_timeout: Duration::from_secs(30 * 60),
             max_attempts: 5,
-            give_up_after: Duration::from_secs(2 * 3600),
-            retry_every: Duration::from_secs(5 * 60),
+            give_up_after: GIVE_UP_AFTER,
+            retry_every: RETRY_EVERY,
             own_clock: true,
             backoff: Duration::from_secs(1),
         }
@@ -64,7 +65,8 @@ pub fn subscriptions(project: &Project, settings: &Settings) -> Vec<Subscription
         lease: settings.lease,
         // Pub/Sub adds it to every delay that a message is handed back with, so that it is short; it slows crashes.
         backoff: (Duration::from_secs(1), Duration::from_secs(60)),
-        // Crashes over one message; what fails in good order is counted by the request's record.
+        // The most that Pub/Sub takes. It is for messages that kill their worker; what waits in good order is a delivery each time
+        // too, and its pauses leave room for that (`retry`).
         max_attempts: 100,
         dead_letter_topic: Some(DEAD_LETTER.to_owned()),
         from_earliest: false,

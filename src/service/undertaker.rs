@@ -1,12 +1,14 @@
-//! Dead letters: what is refused, and what the bus gave up delivering, is set aside whole with its reason.
+//! Dead letters: what is refused, and what the bus gave up delivering, is set aside whole with its reason. Only a request that waits in
+//! good order goes on: the bus counts its deliveries, and knows nothing of its patience.
 
 use super::consumer::{Answer, Handler};
-use super::{Service, Trouble, plan, settings, worker};
-use crate::model::message::TriggerMessage;
-use crate::ports::bus::{Delivery, Subscription};
+use super::{Service, Setup, Trouble, plan, retry, settings, worker};
+use crate::model::message::{TriggerMessage, attributes};
+use crate::ports::bus::{Delivery, Message, NewMessage, Subscription};
 use crate::ports::cancel::Cancel;
 use crate::state::State;
 use crate::state::dead_letters::DeadLetter;
+use crate::state::requests::{RequestRecord, RequestStatus};
 use crate::telemetry::{DeadLettered, TraceContext};
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -75,8 +77,10 @@ impl Undertaker {
             "it was delivered {} times without an answer: its worker died each time, or never came to an end",
             attempts.map_or("many", String::as_str)
         );
-        let run_id = plan::run_id(&original.message);
-        let of_run = self.service.state.request(&run_id).await?;
+        let of_run = self.service.state.request(&plan::request_id(&original.message)).await?;
+        if let Some(record) = of_run.as_ref().filter(|record| may_wait(record, &setup, self.service.clock.now())) {
+            return self.continued(&original, record).await;
+        }
         bury(&self.service, &original, &subscription_of(delivery), &reason, of_run.as_ref().map(|r| r.run_id.as_str()))
             .await?;
         match of_run {
@@ -84,6 +88,31 @@ impl Undertaker {
             _ => Ok(()),
         }
     }
+
+    /// Publishes the message again, as one that continues its run: the deliveries are counted anew. Published twice, after a crash,
+    /// it is one run all the same.
+    async fn continued(&self, original: &Delivery, record: &RequestRecord) -> Result<(), Trouble> {
+        let message = &original.message;
+        self.service.bus.publish(&message.topic, &continuation(message, record)).await?;
+        let reason = format!("run {} still waits: a new message continues it", record.run_id);
+        self.service.comes_again(settings::WORKER, original, Duration::ZERO, &reason);
+        Ok(())
+    }
+}
+
+/// Whether a request that the bus gave up delivering only waited: for its data, or for its turn.
+fn may_wait(record: &RequestRecord, setup: &Setup, now: Timestamp) -> bool {
+    let patience = retry::patience(&setup.project, &record.exports, &setup.settings);
+    record.status == RequestStatus::Waiting && now < retry::after(record.started_at, patience)
+}
+
+/// The message as it was, with what its own id and publish time said of the request.
+fn continuation(message: &Message, record: &RequestRecord) -> NewMessage {
+    let mut kept = message.attributes.clone();
+    kept.insert(attributes::CAUSE_ID.to_owned(), record.cause.id.clone());
+    kept.insert(attributes::CAUSE_TIME.to_owned(), record.cause.time.to_string());
+    kept.insert(attributes::CONTINUES.to_owned(), record.run_id.clone());
+    NewMessage { body: message.body.clone(), attributes: kept }
 }
 
 fn source(name: &str) -> String {
@@ -118,7 +147,7 @@ fn original(delivery: &Delivery, subscriptions: &[Subscription]) -> Delivery {
 /// Where the bus does not tell the message's id: a run that was begun for it has recorded everything else of it.
 async fn identify(state: &State, mut original: Delivery) -> Result<Delivery, Trouble> {
     let message = &original.message;
-    if state.request(&plan::run_id(message)).await?.is_some() {
+    if state.request(&plan::request_id(message)).await?.is_some() {
         return Ok(original);
     }
     let Ok(body) = TriggerMessage::read(&message.body) else { return Ok(original) };

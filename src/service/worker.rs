@@ -2,7 +2,7 @@
 //! the end is recorded and told. The message is acknowledged after that, never before.
 
 use super::consumer::{Answer, Handler};
-use super::retry::{Step, next_step};
+use super::retry::{Step, message_pause, next_step};
 use super::settings::{COMPLETE_TOPIC, WORKER};
 use super::{Service, Setup, Trouble, outside_ticks, plan, undertaker};
 use crate::engine::export::empty_report;
@@ -24,12 +24,6 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// How long a message waits after trouble with bus or state store.
-const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
-
-/// How long a request waits before it looks again whether the other one of its cause has ended.
-const TURN_PAUSE: Duration = Duration::from_secs(2);
-
 /// The reason of a cancelled run.
 const CANCELLED: &str = "an operator cancelled it";
 
@@ -45,7 +39,9 @@ impl Handler for Worker {
     async fn handle(&self, delivery: &Delivery, cancel: &Cancel) -> Answer {
         match self.work(delivery, cancel).await {
             Ok(answer) => answer,
-            Err(Trouble(reason)) => self.service.comes_again(WORKER, delivery, TROUBLE_PAUSE, &reason),
+            Err(Trouble(reason)) => {
+                self.service.comes_again(WORKER, delivery, message_pause(delivery.attempt), &reason)
+            }
         }
     }
 }
@@ -85,7 +81,7 @@ impl Worker {
 
     /// Sets a bad message aside. A request that was begun under an older configuration ends with it.
     async fn refuse(&self, delivery: &Delivery, reason: &str) -> Result<Answer, Trouble> {
-        let begun = self.service.state.request(&plan::run_id(&delivery.message)).await?;
+        let begun = self.service.state.request(&plan::request_id(&delivery.message)).await?;
         undertaker::bury(&self.service, delivery, WORKER, reason, begun.as_ref().map(|r| r.run_id.as_str())).await?;
         match begun {
             Some(record) if !record.status.is_final() => give_up(&self.service, record, reason).await?,
@@ -206,13 +202,16 @@ impl Attempt<'_> {
         }
     }
 
-    /// Another request of the same cause is under way: what it does will answer this one too.
+    /// Another request of the same cause is under way: what it does will answer this one too, and not before its next attempt.
     async fn wait_for(&self, mut record: RequestRecord, other: &str) -> Result<Answer, Trouble> {
         record.status = RequestStatus::Waiting;
         record.attempts -= 1;
         record.reason = Some(format!("run {other} works on the same cause"));
-        self.service().state.record_request(&record).await?;
-        Ok(Answer::Later(TURN_PAUSE))
+        let state = &self.service().state;
+        state.record_request(&record).await?;
+        let due = state.request(other).await?.and_then(|other| other.next_attempt);
+        let until_due = due.map_or(Duration::ZERO, |due| until(self.service().clock.now(), due));
+        Ok(Answer::Later(message_pause(self.delivery.attempt).max(until_due)))
     }
 
     /// Whether other runs have answered every export of the request; those that answered some of them fill in their tasks.

@@ -12,6 +12,7 @@ use phase6::service::http::{
     AlertFact, Door, DoorStatus, Freshness, FreshnessFact, Limits, PageFacts, SlotFact, serve,
 };
 use phase6::state::State;
+use phase6::telemetry::{Options, Telemetry};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -198,6 +199,7 @@ fn served() -> SocketAddr {
                 heartbeats: Arc::new(Vec::new),
                 metrics: Arc::new(String::new),
                 facts: Arc::new(Facts { asked: AtomicUsize::new(0) }),
+                telemetry: Telemetry::new(Options::default(), || Timestamp::UNIX_EPOCH),
                 limits: Limits::default(),
                 status: DoorStatus::default(),
             };

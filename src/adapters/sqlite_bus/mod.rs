@@ -95,6 +95,12 @@ impl Bus for SqliteBus {
         self.call(Effort::Synced, move |ops| ops.ensure(&subscription)).await
     }
 
+    async fn make(&self, subscription: &Subscription) -> Result<(), BusError> {
+        subscription.check()?;
+        let subscription = subscription.clone();
+        self.call(Effort::Synced, move |ops| ops.make(&subscription)).await
+    }
+
     async fn publish(&self, topic: &str, message: &NewMessage) -> Result<String, BusError> {
         check_message(topic, message)?;
         let (topic, message) = (topic.to_owned(), message.clone());

@@ -172,12 +172,20 @@ impl Operations {
         Ok(self.connection.last_insert_rowid())
     }
 
+    fn existing(&self, name: &str) -> Result<Option<Queue>, Failure> {
+        match self.queue(name) {
+            Ok(queue) => Ok(Some(queue)),
+            Err(Failure::Refused(_)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    pub fn make(&self, wanted: &Subscription) -> Result<(), Failure> {
+        if self.existing(&wanted.name)?.is_some() { Ok(()) } else { self.ensure(wanted) }
+    }
+
     pub fn ensure(&self, wanted: &Subscription) -> Result<(), Failure> {
-        let existing = match self.queue(&wanted.name) {
-            Ok(queue) => Some(queue),
-            Err(Failure::Refused(_)) => None,
-            Err(failure) => return Err(failure),
-        };
+        let existing = self.existing(&wanted.name)?;
         if let Some(queue) = existing.as_ref().filter(|q| q.settings.topic != wanted.topic) {
             let (name, topic) = (&wanted.name, &queue.settings.topic);
             let reason = format!("subscription `{name}` belongs to the topic `{topic}` and cannot be moved");

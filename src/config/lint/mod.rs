@@ -6,6 +6,8 @@ pub mod monitoring;
 pub mod owners;
 pub mod path_lock;
 pub mod paths;
+pub mod push;
+pub mod ready;
 pub mod references;
 pub mod schemas;
 pub mod sql;
@@ -24,6 +26,8 @@ pub fn all(project: &mut Project, sources: &mut Sources, analyse: Option<sql::An
     findings.extend(jobs::check(project));
     findings.extend(references::check(project));
     findings.extend(monitoring::check(project));
+    findings.extend(push::check(project));
+    findings.extend(ready::check(project));
     findings.extend(path_lock::check(project, sources));
     findings.extend(project.exports.iter().flat_map(|e| super::example::examples(project, e).1));
     findings

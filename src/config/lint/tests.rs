@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{Loaded, load};
+use crate::diagnostics::Severity;
 
 const PUBLISHING: &str = "version: 1\nvars: {system: a}\ntargets:\n  local: {warehouse: {type: duckdb, data: d}, store: {type: directory, path: p}, state: {type: directory, path: s}}\n";
 const SCORES: &str = "export: scores\ndescription: x\nparams: {target_date: date}\nsql: SELECT {{ target_date }} AS d\nshape: {d: =target_date}\nfiles: [{path: 'scores/{{ target_date }}.json', aliases: [{path: scores/latest.json}]}]\nschema: s.json\n";
@@ -259,5 +260,37 @@ proptest::proptest! {
         crate::diagnostics::render::sort(&mut loaded.findings, &loaded.sources);
         crate::diagnostics::render::human(&loaded.findings, &loaded.sources, false);
         crate::diagnostics::render::sarif(&loaded.findings, &loaded.sources);
+    }
+}
+
+#[test]
+fn a_push_beside_a_bus_that_is_pulled_is_warned_of() {
+    let push = "service: {push: {audience: a, service_accounts: [p@x.iam.gserviceaccount.com]}}\n";
+    assert_eq!(codes(push, &[("scores", SCORES)], &[LOCK]), [""; 0], "the embedded bus pushes nothing");
+    let target = "  cloud: {warehouse: {type: duckdb, data: d}, store: {type: directory, path: p}, state: {type: directory, path: s}, bus: {type: pubsub, project: p}}\n";
+    let both = format!("{target}{push}");
+    let (_dir, mut loaded) = project(&both, &[("scores", SCORES)], &[LOCK]);
+    let found = all(&mut loaded.project, &mut loaded.sources, None);
+    let [finding] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((finding.code, finding.severity), ("push-and-pull", Severity::Warning));
+    assert!(finding.message.contains("`cloud`"), "{}", finding.message);
+    let written = &loaded.sources.get(finding.labels[0].span.file).text[finding.labels[0].span.range()];
+    assert!(written.contains("audience"), "{written}");
+    assert_eq!(codes(target, &[("scores", SCORES)], &[LOCK]), [""; 0]);
+}
+
+#[test]
+fn a_condition_that_is_asked_too_often_is_warned_of_with_the_pause_that_is_kept() {
+    let asked = |numbers: &str| {
+        let ready = format!("ready: [{{if: '=true', else: not yet{numbers}}}]\nsql:");
+        lint("", &[("scores", &SCORES.replace("sql:", &ready))], &[LOCK])
+    };
+    for good in ["", ", retry_every: 90s", ", retry_every: 270s, give_up_after: 6h", ", give_up_after: 24h"] {
+        assert_eq!(asked(good), [], "{good}");
+    }
+    for (bad, kept) in [(", retry_every: 89s", "every 90s"), (", retry_every: 1m, give_up_after: 6h", "every 270s")] {
+        let [(code, message, help)] = &asked(bad)[..] else { panic!("{bad}") };
+        assert_eq!(*code, "asked-too-often");
+        assert!(message.contains("more than 80 times") && help.contains(kept), "{message}; {help}");
     }
 }

@@ -2,9 +2,12 @@
 
 use super::problem::{Problem, json};
 use super::{Door, auth, body, envelope};
+use crate::config::Project;
+use crate::config::model::BusTarget;
 use crate::diagnostics::nearest;
 use crate::model::message::{MAX_TRIGGER_BODY, TriggerMessage, attributes};
 use crate::ports::bus::{BusError, BusErrorKind, NewMessage};
+use crate::telemetry::Severity;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -12,7 +15,8 @@ use axum::response::Response;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// `POST /v1/events/<topic>`: 204 once the message is durably kept.
+/// `POST /v1/events/<topic>`: 204 once the message is durably kept, and also where it is on the topic already: what a push
+/// subscription on that very topic brings back is not put there again and again.
 pub async fn event(
     State(door): State<Arc<Door>>,
     Path(topic): Path<String>,
@@ -33,8 +37,32 @@ pub async fn event(
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the message has {size} bytes, which is too many"))
         }
     })?;
-    door.bus.publish(topic, &event.into_message()).await?;
+    if pulls_from_pubsub(&door, &project) && envelope::is_nameless_push(&headers, &event) {
+        return Err(Problem::bad(
+            "a push without envelope has to say which message it is: give the subscription --push-no-wrapper-write-metadata",
+        ));
+    }
+    let here = format!("{topic} of {}", door.bus.describe());
+    if event.was_put(&here) {
+        came_back(&door, topic, event.id.as_deref());
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    door.bus.publish(topic, &event.into_message(&here)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether a push subscription can be on a topic of our own bus.
+fn pulls_from_pubsub(door: &Door, project: &Project) -> bool {
+    let target = project.targets.iter().find(|target| target.name.value == door.target);
+    target.is_some_and(|target| matches!(target.bus, BusTarget::PubSub { .. }))
+}
+
+/// Tells the operator of a subscription that pushes what the service pulls.
+fn came_back(door: &Door, topic: &str, id: Option<&str>) {
+    let fields = [("topic", topic.into()), ("message_id", id.into())];
+    let said = "an event that came by push is on its topic already, and was not put there again: a push subscription is on a topic \
+                that the service pulls, and brings every message of it twice";
+    door.telemetry.log(Severity::Warning, said, &fields);
 }
 
 impl From<BusError> for Problem {

@@ -3,7 +3,7 @@
 
 use crate::model::message::{TriggerMessage, attributes};
 use crate::ports::bus::{MAX_BODY, NewMessage};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -15,6 +15,16 @@ pub const MAX_REQUEST: usize = MAX_BODY.div_ceil(3) * 4 + 256 * 1024;
 
 /// Kept as an attribute: the id that the message had where it was pushed from.
 pub const PUSH_ID: &str = "phase6-push-message-id";
+
+/// Kept as an attribute: the topics on which doors have put the event, each with its bus. A push subscription on one of them
+/// brings it back.
+pub const PUSHED_TO: &str = "phase6-pushed-to";
+
+/// Between two of them.
+const AND: &str = ", ";
+
+/// How Pub/Sub names itself to whom it pushes.
+const PUBSUB_AGENT: &str = "CloudPubSub-Google";
 
 /// The CloudEvents type whose data is Pub/Sub's envelope.
 const FROM_PUBSUB: &str = "google.cloud.pubsub.topic.v1.messagePublished";
@@ -73,11 +83,19 @@ fn bare_or_envelope(headers: &HeaderMap, body: Vec<u8>) -> Result<Event, BadEven
     if is_envelope(&map) {
         return envelope(&map);
     }
-    // Push without envelope tells of the message in headers, where it is asked to.
+    // Push without envelope tells of the message in headers, where it is asked to: attributes by their own names, of which only
+    // ours is known from everybody else's headers.
     let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     let id = header("x-goog-pubsub-message-id").map(str::to_owned);
     let published_at = header("x-goog-pubsub-publish-time").map(time).transpose()?;
-    Ok(Event { body, id, published_at, ..Event::default() })
+    let been = header(PUSHED_TO).map(|been| (PUSHED_TO.to_owned(), been.to_owned()));
+    Ok(Event { body, id, published_at, attributes: been.into_iter().collect() })
+}
+
+/// Whether Pub/Sub pushed it without saying which message it is: neither a second push of it nor its way back is noticed.
+pub fn is_nameless_push(headers: &HeaderMap, event: &Event) -> bool {
+    let agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok());
+    event.id.is_none() && agent.is_some_and(|agent| agent.starts_with(PUBSUB_AGENT))
 }
 
 /// A message of somebody's own may have a field `message` too; the envelope has nothing beside it.
@@ -196,10 +214,17 @@ fn time(text: &str) -> Result<Timestamp, BadEvent> {
 }
 
 impl Event {
-    /// The message for the bus. What the sender's attributes say already stays; the original id makes a second push of the same
-    /// message the same cause, and its publish time is the one from which date words are resolved.
-    pub fn into_message(self) -> NewMessage {
+    /// Whether a door has put the event on the topic `here` before.
+    pub fn was_put(&self, here: &str) -> bool {
+        self.attributes.get(PUSHED_TO).is_some_and(|been| been.split(AND).any(|place| place == here))
+    }
+
+    /// The message for the topic `here`. What the sender's attributes say already stays; the original id makes a second push of the
+    /// same message the same cause, and its publish time is the one from which date words are resolved.
+    pub fn into_message(self, here: &str) -> NewMessage {
         let mut kept = self.attributes;
+        let been = kept.get(PUSHED_TO).map(|been| format!("{been}{AND}")).unwrap_or_default();
+        kept.insert(PUSHED_TO.into(), format!("{been}{here}"));
         if let Some(id) = &self.id {
             kept.insert(PUSH_ID.into(), id.clone());
             // Our own messages name their batch or correlation themselves; that is the better cause.
@@ -248,12 +273,13 @@ mod tests {
         for event in events {
             assert_eq!(event.body, br#"{"players":true}"#);
             assert_eq!(event.id.as_deref(), Some("77"));
-            let message = event.into_message();
+            let message = event.into_message("t of a bus");
             let want = [
                 ("a", "b"),
                 (attributes::CAUSE_ID, "push/77"),
                 (attributes::CAUSE_TIME, "2025-12-12T18:00:00.5Z"),
                 (PUSH_ID, "77"),
+                (PUSHED_TO, "t of a bus"),
             ];
             assert_eq!(message.attributes, want.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
         }
@@ -265,7 +291,35 @@ mod tests {
         let headers = [("x-goog-pubsub-message-id", "5"), ("x-goog-pubsub-publish-time", "2025-12-12T18:00:00Z")];
         let event = request(&headers, body).unwrap();
         assert_eq!((event.body.as_slice(), event.id.as_deref()), (body.as_bytes(), Some("5")));
-        assert_eq!(request(&[], body).unwrap().into_message().attributes, BTreeMap::new());
+        let kept = request(&[], body).unwrap().into_message("t").attributes;
+        assert_eq!(kept, BTreeMap::from([(PUSHED_TO.to_owned(), "t".to_owned())]));
+    }
+
+    #[test]
+    fn an_event_knows_every_topic_on_which_it_was_put() {
+        let mut event = pushed();
+        let put = request(&[], event.to_string()).unwrap().into_message("t of here");
+        event["message"]["attributes"] = json!(put.attributes);
+        let envelope = request(&[], event.to_string()).unwrap();
+        let bare = request(&[("phase6-pushed-to", "t of here")], "{}").unwrap();
+        for back in [envelope, bare] {
+            assert!(back.was_put("t of here") && !back.was_put("t of there") && !back.was_put("t"));
+            // From there it may come back once more.
+            let far = Event { attributes: back.into_message("t of there").attributes, ..Event::default() };
+            assert!(far.was_put("t of here") && far.was_put("t of there"));
+        }
+    }
+
+    #[test]
+    fn a_push_that_does_not_say_which_message_it_is_is_known_by_its_agent() {
+        let nameless = |headers: &[(&'static str, &str)]| {
+            let map = headers.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect();
+            is_nameless_push(&map, &read(&map, b"{}".to_vec()).unwrap())
+        };
+        let agent = ("user-agent", "CloudPubSub-Google");
+        assert!(nameless(&[agent]));
+        assert!(!nameless(&[agent, ("x-goog-pubsub-message-id", "5")]));
+        assert!(!nameless(&[("user-agent", "curl/8")]) && !nameless(&[]));
     }
 
     #[test]
@@ -285,12 +339,12 @@ mod tests {
         let mut event = pushed();
         event["message"]["attributes"] =
             json!({"phase6-cause-id": "tick/job/2025", "phase6-cause-time": "2025-12-12T10:00:00Z"});
-        let kept = request(&[], event.to_string()).unwrap().into_message().attributes;
+        let kept = request(&[], event.to_string()).unwrap().into_message("t").attributes;
         assert_eq!(kept[attributes::CAUSE_ID], "tick/job/2025");
         assert_eq!(kept[attributes::CAUSE_TIME], "2025-12-12T10:00:00Z");
         event["message"]["attributes"] = json!({});
         event["message"]["data"] = json!(STANDARD.encode(r#"{"players":true,"upstream_batch_id":"b1"}"#));
-        let kept = request(&[], event.to_string()).unwrap().into_message().attributes;
+        let kept = request(&[], event.to_string()).unwrap().into_message("t").attributes;
         assert!(!kept.contains_key(attributes::CAUSE_ID), "the batch in the body is the cause");
     }
 

@@ -24,6 +24,7 @@ use crate::ports::bus::Bus;
 use crate::ports::clock::Clock;
 use crate::ports::store::ObjectStore;
 use crate::state::State;
+use crate::telemetry::Telemetry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -38,7 +39,7 @@ pub struct Door {
     pub store: Arc<dyn ObjectStore>,
     /// Asked at each request, so that a reloaded project is the one that counts.
     pub project: Arc<dyn Fn() -> Arc<Project> + Send + Sync>,
-    /// The target's name, for the pages.
+    /// The target's name.
     pub target: String,
     pub clock: Arc<dyn Clock>,
     /// From `PHASE6_TOKEN`.
@@ -51,6 +52,7 @@ pub struct Door {
     /// OpenMetrics text.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     pub facts: Arc<dyn PageFacts>,
+    pub telemetry: Telemetry,
     pub limits: Limits,
     pub status: DoorStatus,
 }

@@ -4,9 +4,12 @@ use super::*;
 use crate::adapters::faulty::{Faults, Faulty};
 use crate::adapters::memory::MemoryStore;
 use crate::adapters::memory_bus::MemoryBus;
+use crate::config::Target;
 use crate::config::decode::empty_project;
+use crate::config::model::{BusTarget, Compute, StateTarget, StoreTarget, WarehouseTarget};
+use crate::diagnostics::{FileId, Span, Spanned};
 use crate::model::message::attributes;
-use crate::ports::bus::{Delivery, MAX_BODY, Subscription};
+use crate::ports::bus::{Delivery, MAX_BODY, Message, NewMessage, Subscription};
 use crate::ports::clock::FixedClock;
 use crate::state::dead_letters::DeadLetter;
 use base64::Engine as _;
@@ -66,6 +69,7 @@ async fn door() -> Door {
         heartbeats: Arc::new(Vec::new),
         metrics: Arc::new(|| "# EOF\n".into()),
         facts: Arc::new(NoFacts),
+        telemetry: Telemetry::in_memory(|| jiff::Timestamp::UNIX_EPOCH),
         limits: Limits::default(),
         status: DoorStatus::default(),
     }
@@ -150,6 +154,56 @@ async fn a_pushed_event_is_on_the_bus_when_it_is_answered() {
         assert_eq!((attribute("k"), attribute(attributes::CAUSE_ID)), ("v".into(), "push/77".into()));
         assert_eq!(attribute(attributes::CAUSE_TIME), "2025-12-12T17:59:00Z");
     }
+}
+
+/// A push subscription on the very topic: each push would be published, pushed and published for ever.
+#[tokio::test]
+async fn what_a_push_brings_back_is_not_published_again() {
+    let site = open(door().await).await;
+    let push = async |message: &Message| {
+        let data = base64::engine::general_purpose::STANDARD.encode(&message.body);
+        let envelope = json!({"message": {"data": data, "attributes": message.attributes, "messageId": message.id}});
+        assert_eq!(site.event("upstream", "", &envelope.to_string()).await.status, 204);
+    };
+    let event = NewMessage { body: br#"{"status":"success"}"#.to_vec(), ..NewMessage::default() };
+    site.door.bus.publish("real-upstream", &event).await.unwrap();
+    let [original] = &site.messages(UPSTREAM).await[..] else { panic!("one message") };
+    push(&original.message).await;
+    let [copy] = &site.messages(UPSTREAM).await[..] else { panic!("its copy") };
+    push(&copy.message).await;
+    assert_eq!(site.messages(UPSTREAM).await, [], "it is there already");
+    let lines = site.door.telemetry.lines();
+    assert!(lines.iter().any(|l| l.contains("WARNING") && l.contains("real-upstream")), "{lines:?}");
+    // On another topic it is not.
+    let data = base64::engine::general_purpose::STANDARD.encode(br#"{"players":true}"#);
+    let other = json!({"message": {"data": data, "attributes": copy.message.attributes, "messageId": "1"}});
+    assert_eq!(site.event("export_trigger", "", &other.to_string()).await.status, 204);
+    assert_eq!(site.messages(WORKER).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_push_that_does_not_say_which_message_it_is_is_refused_where_pubsub_is_pulled() {
+    let on = async |bus: BusTarget| {
+        let mut project = empty_project(Path::new("/nowhere"));
+        project.topics.insert("upstream".into(), "real-upstream".into());
+        let name = Spanned { value: "local".to_owned(), span: Span { file: FileId(0), start: 0, end: 0 } };
+        let warehouse = WarehouseTarget::DuckDb { data: "d".into() };
+        let store = StoreTarget::Directory { path: "p".into(), prefix: String::new() };
+        project.targets.push(Target {
+            name,
+            warehouse,
+            store,
+            state: StateTarget::Directory { path: "s".into() },
+            bus,
+            compute: Compute::default(),
+        });
+        let project = Arc::new(project);
+        let site = open(Door { project: Arc::new(move || project.clone()), ..door().await }).await;
+        site.event("upstream", "\r\nUser-Agent: CloudPubSub-Google", "{}").await
+    };
+    assert_eq!(on(BusTarget::Embedded { path: "b".into() }).await.status, 204);
+    let refused = on(BusTarget::PubSub { project: "p".into() }).await;
+    assert_eq!((refused.status, refused.detail().contains("write-metadata")), (400, true));
 }
 
 #[tokio::test]

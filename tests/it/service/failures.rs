@@ -129,7 +129,7 @@ fn what_never_succeeds_is_given_up_and_can_be_replayed() {
 fn what_is_not_ready_is_asked_again() {
     let mut desk = Desk::small();
     let board = desk.sandbox.read("exports/board.yaml");
-    let ready = "ready:\n  - {query: ready, if: =ready.players >= 1, else: no players yet, retry_every: 1s, give_up_after: 1h}\n\
+    let ready = "ready:\n  - {query: ready, if: =ready.players >= 1, else: no players yet, retry_every: 1s, give_up_after: 80s}\n\
 queries:\n  ready: {sql: \"SELECT COUNT(*) AS players FROM `league.players` WHERE game_date = {{ target_date }}\"}\n";
     desk.sandbox.write("exports/board.yaml", &board.replace("queries:\n", ready));
     let players = desk.sandbox.read("warehouse/league/players.csv");

@@ -151,7 +151,7 @@ fn a_waiting_run_can_be_cancelled() {
     let mut desk = Desk::small();
     let slow = desk.sandbox.read("exports/slow.yaml").replace(
         "sql: |",
-        "ready:\n  - {query: pace, if: =pace.steps < 100, else: it is slow, retry_every: 10s, give_up_after: 1h}\n\
+        "ready:\n  - {query: pace, if: =pace.steps < 100, else: it is slow, retry_every: 10s, give_up_after: 13m}\n\
 queries:\n  pace: {sql: \"SELECT steps FROM `league.pace`\"}\n  rows:\n    sql: |",
     );
     let slow = slow.replace("  SELECT COUNT", "      SELECT COUNT").replace("    UNNEST(G", "        UNNEST(G");

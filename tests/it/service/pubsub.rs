@@ -170,6 +170,26 @@ fn the_door_takes_what_the_emulator_pushes() {
     desk.stop();
 }
 
+/// What the door puts on the topic is pushed back to it, and would be put there again without end.
+#[test]
+fn a_push_subscription_on_the_services_own_topic_makes_no_loop() {
+    let test = "a_push_subscription_on_its_own_topic";
+    let Some((mut desk, emulator)) = desk(test) else { return };
+    desk.start("--listen 127.0.0.1:0");
+    let door = format!("http://{}/v1/events/export_trigger", text(&desk.logged("started on target"), "/listen"));
+    let project = format!("projects/{}", test.replace('_', "-"));
+    let own = json!({"topic": format!("{project}/topics/trigger"), "pushConfig": {"pushEndpoint": door}});
+    rest(&emulator, "PUT", &format!("/v1/{project}/subscriptions/own"), &own);
+    let message = desk.publish("export_trigger", BOARD);
+    let came_back = desk.logged("an event that came by push is on its topic already");
+    assert_eq!(came_back["severity"], "WARNING", "{came_back}");
+    desk.ended(&message);
+    desk.until("nothing under way", || desk.runs().iter().all(|r| r["finished_at"].is_string()).then_some(()));
+    let causes: BTreeSet<String> = desk.runs().iter().map(|r| text(r, "/cause/id").to_owned()).collect();
+    assert_eq!(causes, BTreeSet::from([message.clone(), format!("push/{message}")]), "the message and one copy of it");
+    desk.stop();
+}
+
 /// A call to the emulator, which answers with JSON.
 fn rest(emulator: &Running, method: &str, path: &str, body: &Value) -> Value {
     let url = format!("{}{path}", emulator.url());

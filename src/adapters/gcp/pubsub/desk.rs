@@ -42,7 +42,7 @@ pub struct Desk {
 
 struct Kept {
     topic: String,
-    /// Set where the subscription's own term is not known: each message's lease is set to this when it has come.
+    /// Set where the subscription's own term is another or not known: each message's lease is set to this when it has come.
     own_term: Option<Duration>,
     ready: VecDeque<Delivery>,
     /// What the waiting pulls ask for.

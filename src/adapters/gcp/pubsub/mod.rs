@@ -35,7 +35,8 @@
 //! **Attempts** are counted by Pub/Sub where the subscription has a dead-letter topic; elsewhere each delivery is attempt 1.
 //!
 //! **Least privilege.** `phase6 deploy` makes topics and subscriptions. `ensure` changes what differs where it may; an account
-//! without these rights is content with an existing subscription that is right.
+//! without these rights is content with an existing subscription that is right, or that has another lease alone: then each
+//! message's lease is set when it has come.
 
 mod backlog;
 mod desk;
@@ -74,7 +75,7 @@ const GATHER: Duration = Duration::from_millis(2);
 #[derive(Clone)]
 struct Known {
     topic: String,
-    /// The lease that is wanted, where it could not be seen that the subscription has it.
+    /// The lease that is wanted, where the subscription has another one or it could not be seen.
     own_term: Option<Duration>,
 }
 
@@ -270,8 +271,13 @@ impl PubSub {
         }
     }
 
-    /// Brings an existing subscription to what is wanted.
-    async fn update(&self, existing: &model::Subscription, wanted: &Subscription) -> Result<(), BusError> {
+    /// Brings an existing subscription to what is wanted. `Some` is the lease that it could not be given: a message's can still be
+    /// set when it has come.
+    async fn update(
+        &self,
+        existing: &model::Subscription,
+        wanted: &Subscription,
+    ) -> Result<Option<Duration>, BusError> {
         let name = &wanted.name;
         let topic = self.names.short_topic(&existing.topic);
         if topic != wanted.topic {
@@ -285,14 +291,39 @@ impl PubSub {
         let request = self.wanted(wanted);
         let differences = resources::differences(existing, &request);
         if differences.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         self.make_topics(wanted).await?;
+        let only_lease = differences == [resources::LEASE];
         let tried = format!("changing {} of subscription `{name}`", differences.join(", "));
         let call = self.clients().await?.subscriptions.update_subscription();
         let mask = FieldMask::default().set_paths(differences);
-        let updated = self.within(&tried, call.set_subscription(request).set_update_mask(mask).send()).await?;
-        updated.map(drop).map_err(|error| self.failed(&tried, &error))
+        match self.within(&tried, call.set_subscription(request).set_update_mask(mask).send()).await? {
+            Ok(_) => Ok(None),
+            Err(error) if only_lease && errors::code(&error) == Some(Code::PermissionDenied) => Ok(Some(wanted.lease)),
+            Err(error) => Err(self.failed(&tried, &error)),
+        }
+    }
+
+    /// Makes the subscription where it is absent. An existing one is brought to what is wanted, or `stays` as it is.
+    async fn have(&self, wanted: &Subscription, stays: bool) -> Result<(), BusError> {
+        resources::check(wanted)?;
+        let own_term = loop {
+            match self.look(&wanted.name).await? {
+                Ok(_) if stays => break None,
+                Ok(existing) => break self.update(&existing, wanted).await?,
+                Err(Code::NotFound) => {
+                    if self.create(wanted).await? {
+                        break None;
+                    }
+                }
+                // It may not be looked at: that it is there and right is `deploy`'s affair, and a pull will tell.
+                Err(_) => break Some(wanted.lease),
+            }
+        };
+        let known = Known { topic: wanted.topic.clone(), own_term };
+        self.kept().known.insert(wanted.name.clone(), known);
+        Ok(())
     }
 
     fn publisher(&self, clients: &Clients, topic: &str) -> Publisher {
@@ -315,25 +346,11 @@ impl Bus for PubSub {
     }
 
     async fn ensure(&self, subscription: &Subscription) -> Result<(), BusError> {
-        resources::check(subscription)?;
-        let own_term = loop {
-            match self.look(&subscription.name).await? {
-                Ok(existing) => {
-                    self.update(&existing, subscription).await?;
-                    break None;
-                }
-                Err(Code::NotFound) => {
-                    if self.create(subscription).await? {
-                        break None;
-                    }
-                }
-                // It may not be looked at: that it is there and right is `deploy`'s affair, and a pull will tell.
-                Err(_) => break Some(subscription.lease),
-            }
-        };
-        let known = Known { topic: subscription.topic.clone(), own_term };
-        self.kept().known.insert(subscription.name.clone(), known);
-        Ok(())
+        self.have(subscription, false).await
+    }
+
+    async fn make(&self, subscription: &Subscription) -> Result<(), BusError> {
+        self.have(subscription, true).await
     }
 
     async fn publish(&self, topic: &str, message: &NewMessage) -> Result<String, BusError> {

@@ -9,6 +9,9 @@ use std::time::Duration;
 /// acknowledges: what the embedded bus keeps, and the longest that costs nothing extra for subscriptions.
 pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// The field of a subscription's lease, as the update mask names it.
+pub const LEASE: &str = "ack_deadline_seconds";
+
 /// What Pub/Sub calls things.
 #[derive(Debug, Clone)]
 pub struct Names {
@@ -86,7 +89,7 @@ pub fn differences(existing: &model::Subscription, wanted: &model::Subscription)
         s.dead_letter_policy.as_ref().map(|d| (d.dead_letter_topic.clone(), d.max_delivery_attempts))
     };
     [
-        ("ack_deadline_seconds", existing.ack_deadline_seconds == wanted.ack_deadline_seconds),
+        (LEASE, existing.ack_deadline_seconds == wanted.ack_deadline_seconds),
         ("message_retention_duration", retention(existing) >= retention(wanted)),
         ("expiration_policy", never(existing)),
         ("retry_policy", backoff(existing) == backoff(wanted)),

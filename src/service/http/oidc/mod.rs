@@ -21,6 +21,10 @@ const LEEWAY: i64 = 60;
 /// A real token has about 1 KB.
 const MAX_TOKEN: usize = 8 * 1024;
 
+/// What Cloud Run's own check puts in the place of a token's signature before the container sees it.
+/// <https://cloud.google.com/run/docs/troubleshooting#signature-removed>
+const SIGNATURE_REMOVED: &str = "SIGNATURE_REMOVED_BY_GOOGLE";
+
 /// Checks tokens against the project's `service.push`.
 pub struct Verifier {
     push: Push,
@@ -125,6 +129,13 @@ fn split(token: &str) -> Result<(&str, &str, &str, Vec<u8>), String> {
     let (header, claims) = signed.split_once('.').ok_or_else(wrong)?;
     if claims.contains('.') {
         return Err(wrong());
+    }
+    if signature == SIGNATURE_REMOVED {
+        // Anybody can write these words: that Google has checked such a token is not to be seen from it.
+        return Err("Cloud Run has checked this token itself and removed its signature, so that nobody else can check it: \
+                    let the service pull (`phase6 deploy` sets that up), or push to a service whose invoker check is off, \
+                    where phase6 checks the token"
+            .into());
     }
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| wrong())?;
     Ok((signed, header, claims, signature))

@@ -162,6 +162,17 @@ async fn signatures_are_checked() {
     }
 }
 
+#[tokio::test]
+async fn a_token_whose_signature_cloud_run_removed_is_refused_with_what_to_do() {
+    let keys = Keys::new(json!([jwk("k1", KEY)]));
+    let good = token(&header(), &claims(), KEY);
+    let (signed, _) = good.rsplit_once('.').unwrap();
+    let found = verifier(&keys).verify(&format!("{signed}.SIGNATURE_REMOVED_BY_GOOGLE")).await;
+    let Err(Refusal::Invalid(reason)) = found else { panic!("{found:?}") };
+    assert!(reason.contains("Cloud Run") && reason.contains("let the service pull"), "{reason}");
+    assert_eq!(keys.fetches(), 0, "there is nothing to check");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn fifty_callers_on_a_cold_cache_make_one_fetch() {
     let keys = Keys::new(json!([{"kty": "EC", "kid": "e"}, {"kty": "RSA"}, 7, jwk("k1", KEY)]));

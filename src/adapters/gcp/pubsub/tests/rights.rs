@@ -180,6 +180,33 @@ async fn who_may_not_mend_it_is_told_what_differs_and_who_can() {
     assert!(error.message.contains("phase6 deploy"), "{error}");
 }
 
+/// `deploy` makes leases of a minute, and the service's account may change nothing.
+#[tokio::test]
+async fn who_may_not_change_the_lease_sets_it_on_each_message() {
+    let longer = Subscription { lease: Duration::from_secs(120), ..subscription() };
+    let (deployed, server) = bus(Some(right()), &["update", "topic"]).await;
+    deployed.ensure(&longer).await.unwrap();
+    assert_eq!(deployed.known("sub").await.unwrap().own_term, Some(Duration::from_secs(120)));
+    assert_eq!(*server.has.lock().unwrap(), Some(right()));
+    // What differs in more is not right, and nothing else can be made up for.
+    let (wrong, _) = bus(Some(right().set_retry_policy(model::RetryPolicy::new())), &["update", "topic"]).await;
+    let error = wrong.ensure(&longer).await.unwrap_err();
+    assert!(error.message.contains("changing ack_deadline_seconds, retry_policy"), "{error}");
+}
+
+#[tokio::test]
+async fn who_comes_by_makes_what_is_absent_and_changes_nothing() {
+    let wanted = Subscription { lease: Duration::from_secs(60), ..subscription() };
+    let of_the_service = right().set_ack_deadline_seconds(300).set_retry_policy(model::RetryPolicy::new());
+    let (there, server) = bus(Some(of_the_service.clone()), &["update", "topic"]).await;
+    there.make(&wanted).await.unwrap();
+    assert_eq!(*server.calls.lock().unwrap(), [GET], "nothing else is tried");
+    assert_eq!(*server.has.lock().unwrap(), Some(of_the_service));
+    let (absent, server) = bus(None, &[]).await;
+    absent.make(&wanted).await.unwrap();
+    assert_eq!(server.has.lock().unwrap().as_ref().unwrap().ack_deadline_seconds, 60);
+}
+
 #[tokio::test]
 async fn who_may_not_look_trusts_the_deployment_and_sets_its_own_leases() {
     let (bus, server) = bus(None, &["get", "create", "update", "topic"]).await;
