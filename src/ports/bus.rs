@@ -46,6 +46,11 @@ pub trait Bus: Send + Sync {
         }
     }
 
+    /// What of the subscriptions is not as [`Self::ensure`] wanted it and can be lived with, each in a sentence, for the log.
+    fn shortfalls(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Keeps the message and returns its id. When this returns, the message survives a crash. An error of kind
     /// [`BusErrorKind::Transient`] may have kept it all the same (a lost reply). A topic that is absent is made, where the
     /// bus lets the publisher do so ([`BusErrorKind::NotFound`] otherwise). What [`check_message`] refuses is never kept.

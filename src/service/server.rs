@@ -7,6 +7,7 @@ use super::undertaker::Undertaker;
 use super::worker::Worker;
 use super::{Service, scheduler};
 use crate::ports::bus::{BusError, Subscription};
+use crate::telemetry::Severity;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,9 @@ impl Server {
             if self.running.insert(subscription.name.clone()) {
                 self.consume(subscription);
             }
+        }
+        for shortfall in self.service.bus.shortfalls() {
+            self.service.telemetry.log(Severity::Warning, &shortfall, &[]);
         }
         Ok(())
     }

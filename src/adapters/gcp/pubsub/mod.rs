@@ -90,6 +90,8 @@ pub struct PubSub {
 
 #[derive(Default)]
 struct Kept {
+    /// By subscription, what it could not be given.
+    shortfalls: BTreeMap<String, String>,
     known: BTreeMap<String, Known>,
     desks: BTreeMap<String, Arc<Desk>>,
     publishers: BTreeMap<String, Publisher>,
@@ -294,13 +296,27 @@ impl PubSub {
             return Ok(None);
         }
         self.make_topics(wanted).await?;
-        let only_lease = differences == [resources::LEASE];
+        let lease = differences.contains(&resources::LEASE).then_some(wanted.lease);
+        let others: Vec<&str> = differences.iter().copied().filter(|field| *field != resources::LEASE).collect();
         let tried = format!("changing {} of subscription `{name}`", differences.join(", "));
         let call = self.clients().await?.subscriptions.update_subscription();
         let mask = FieldMask::default().set_paths(differences);
         match self.within(&tried, call.set_subscription(request).set_update_mask(mask).send()).await? {
-            Ok(_) => Ok(None),
-            Err(error) if only_lease && errors::code(&error) == Some(Code::PermissionDenied) => Ok(Some(wanted.lease)),
+            Ok(_) => {
+                self.kept().shortfalls.remove(name);
+                Ok(None)
+            }
+            // Nothing is lost by any of them: somebody's hand at one subscription must not keep the service from starting.
+            Err(error) if errors::code(&error) == Some(Code::PermissionDenied) => {
+                if !others.is_empty() {
+                    let others = others.join(", ");
+                    let said = format!(
+                        "subscription `{name}` is not as it has to be in {others}: `phase6 deploy` sets it right"
+                    );
+                    self.kept().shortfalls.insert(name.clone(), said);
+                }
+                Ok(lease)
+            }
             Err(error) => Err(self.failed(&tried, &error)),
         }
     }
@@ -343,6 +359,10 @@ enum Made {
 impl Bus for PubSub {
     fn describe(&self) -> String {
         format!("Pub/Sub project `{}`", self.names.project)
+    }
+
+    fn shortfalls(&self) -> Vec<String> {
+        self.kept().shortfalls.values().cloned().collect()
     }
 
     async fn ensure(&self, subscription: &Subscription) -> Result<(), BusError> {
