@@ -28,8 +28,8 @@ pub enum Answer {
     Later(Duration),
 }
 
-/// A lease is extended for the first time after so long, at the latest: whoever set the subscription last (an older copy with another
-/// `--lease`, `deploy`) may have given it less than is wanted here.
+/// A lease is extended for the first time after so long, at the latest: whoever set the subscription last (an older copy with
+/// another `--lease`, `deploy`) may have given it less than is wanted here.
 const FIRST_EXTENSION: Duration = Duration::from_secs(3);
 
 /// How long the loop waits for a free hand before it shows that it is alive.

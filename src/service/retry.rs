@@ -1,7 +1,7 @@
 //! What happens after an export's attempt: nothing more, another attempt, or giving up; and how long a message waits that cannot be
 //! worked now. Pure.
 //!
-//! A bus gives a message up after 100 deliveries, whatever they were for. So a request is asked for its data 80 times at most
+//! A bus gives a message up after 100 deliveries, whatever they were for. So a request is asked for its data again 80 times at most
 //! ([`shortest_pause`]), and what waits for a turn, or for the end of some trouble, waits longer each time ([`message_pause`]).
 
 use super::settings::Settings;
@@ -25,8 +25,10 @@ pub enum Step {
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// The pause of a message that could not be worked, for so many deliveries.
+/// The first pause of a message that could not be worked.
 const SHORT_PAUSE: Duration = Duration::from_secs(2);
+
+/// For so many deliveries it stays that short.
 const SHORT_PAUSES: u32 = 8;
 
 /// Decides by the error's class alone (`design/semantics.md` §2). The deadline counts from the first attempt, so that a retry
