@@ -2,10 +2,11 @@
 //! repeated whole, and what it had done is then nothing.
 
 use super::access::Place;
-use super::compare::{Run, Step, changed_policy, differences};
+use super::compare::{Run, Step, differences};
 use super::plan::Plan;
 use super::read::{explained, pages, policy_call, set_policy_call};
 use super::resources::{self, Kind, Resource};
+use super::rights::changed_policy;
 use crate::ports::cloud::{Api, Call, Cloud, CloudError, CloudErrorKind, Method};
 use serde::Serialize;
 use serde_json::{Value, json};

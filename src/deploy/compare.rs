@@ -3,13 +3,13 @@
 //! Only the fields that we hold to are compared; what others set besides stays. What does not bear our mark is *foreign*: it is used
 //! as it is, its differences are told, and nothing of it is changed unless it is adopted.
 
-use super::access::{Grant, Place, Who};
-use super::permissions;
+use super::access::Place;
 use super::plan::Plan;
 use super::read::Part;
 use super::resources::{Kind, Resource, named};
+use super::rights::{Audience, Rights};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What exists, as it was read.
@@ -111,7 +111,9 @@ pub fn steps(plan: &Plan, resources: &[Resource], there: &There, leave: Leave, p
     let made: Vec<(Kind, Step)> = resources.iter().map(|resource| (resource.kind, of(resource))).collect();
     let is_foreign = |(kind, step): &(Kind, Step)| (step.action == Action::Foreign).then(|| (*kind, step.name.clone()));
     let foreign: BTreeSet<(Kind, String)> = made.iter().filter_map(is_foreign).collect();
-    let (late, early): (Vec<Step>, Vec<Step>) = rights(plan, there, leave, &foreign, Audience::Accounts)
+    let rights = Rights { plan, there, leave, foreign: &foreign };
+    let (late, early): (Vec<Step>, Vec<Step>) = rights
+        .steps(Audience::Accounts)
         .into_iter()
         .partition(|step| matches!(step.run, Run::Access { place: Place::RunJob(_), .. }));
     let mut all = vec![enabled(plan, there)];
@@ -128,7 +130,7 @@ pub fn steps(plan: &Plan, resources: &[Resource], there: &There, leave: Leave, p
     all.extend(late);
     take(&mut all, Kind::Policy);
     // What an organisation may forbid comes last, so that nothing else waits for it.
-    all.extend(rights(plan, there, leave, &foreign, Audience::Everybody));
+    all.extend(rights.steps(Audience::Everybody));
     for kind in Kind::ALL.into_iter().rev().filter(|kind| parts.contains(&Part::of(*kind))) {
         all.extend(left_over(plan, kind, resources, there, leave));
     }
@@ -162,7 +164,7 @@ fn enabled(plan: &Plan, there: &There) -> Step {
     }
 }
 
-fn step(action: Action, what: &'static str, name: impl Into<String>) -> Step {
+pub fn step(action: Action, what: &'static str, name: impl Into<String>) -> Step {
     Step { action, what, name: name.into(), changes: Vec::new(), note: None, run: Run::Nothing }
 }
 
@@ -245,142 +247,6 @@ pub fn places(plan: &Plan) -> Vec<Place> {
         }
     }
     all
-}
-
-/// Whose rights.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Audience {
-    /// The program's and Pub/Sub's.
-    Accounts,
-    Everybody,
-}
-
-fn rights(
-    plan: &Plan,
-    there: &There,
-    leave: Leave,
-    foreign: &BTreeSet<(Kind, String)>,
-    audience: Audience,
-) -> Vec<Step> {
-    let what = if audience == Audience::Everybody { "public access" } else { "rights" };
-    let ours = format!("serviceAccount:{}", plan.account());
-    let mut all = Vec::new();
-    for (place, policy) in &there.access {
-        let is_foreign = match place {
-            Place::Topic(name) => foreign.contains(&(Kind::Topic, name.clone())),
-            Place::Subscription(name) => foreign.contains(&(Kind::Subscription, name.clone())),
-            Place::Bucket(name) => foreign.contains(&(Kind::Bucket, name.clone())),
-            Place::RunJob(name) => foreign.contains(&(Kind::RunJob, name.clone())),
-            Place::Project(_) | Place::Table { .. } | Place::Secret(_) => false,
-        };
-        let is_meant = |g: &&Grant| g.on == *place && (g.who == Who::Everybody) == (audience == Audience::Everybody);
-        let grants: Vec<&Grant> = plan.grants.iter().filter(is_meant).collect();
-        if grants.is_empty() {
-            continue;
-        }
-        if let (Policy::Absent, Place::Table { .. } | Place::Secret(_)) = (policy, place) {
-            let note = "it is not there: nobody can be given a right to it".to_owned();
-            all.push(Step { note: Some(note), ..step(Action::Blocked, what, place.to_string()) });
-            continue;
-        }
-        let known = match policy {
-            Policy::Is(policy) => Some(policy),
-            Policy::Absent | Policy::Unknown => None,
-        };
-        let wanted: Vec<(String, String, Who)> =
-            grants.iter().map(|g| (g.role.clone(), g.member(plan, &there.number), g.who)).collect();
-        let has = |role: &str, member: &str| known.is_some_and(|p| holds(p, role, member));
-        let missing = wanted.iter().filter(|(role, member, _)| !has(role, member));
-        // To open somebody else's bucket to everybody is not ours to decide; to let ourselves in is.
-        let (give, open): (Vec<_>, Vec<_>) = missing.partition(|(_, _, who)| !is_foreign || *who == Who::Service);
-        let extra: Vec<(String, String)> = bindings(known)
-            .filter(|(role, members)| {
-                // What somebody else gave the account is not ours to take.
-                members.contains(&ours.as_str())
-                    && permissions::is_ours_to_give(role)
-                    && !wanted.iter().any(|(r, m, _)| r == role && *m == ours)
-            })
-            .filter(|_| audience == Audience::Accounts)
-            .map(|(role, _)| (role.to_owned(), ours.clone()))
-            .collect();
-        let give: Vec<(String, String)> = give.iter().map(|(role, member, _)| (role.clone(), member.clone())).collect();
-        let mut changes: Vec<Change> = give.iter().map(|(role, member)| right(role, member, true)).collect();
-        let take = if leave.prune { extra.clone() } else { Vec::new() };
-        changes.extend(take.iter().map(|(role, member)| right(role, member, false)));
-        let mut notes = Vec::new();
-        if !open.is_empty() {
-            let members: Vec<String> = open.iter().map(|(role, member, _)| format!("{role} to {member}")).collect();
-            notes.push(format!("foreign: not given is {}", members.join(", ")));
-        }
-        if !leave.prune && !extra.is_empty() {
-            let roles: Vec<&str> = extra.iter().map(|(role, _)| role.as_str()).collect();
-            notes.push(format!("--prune takes {} from our account", roles.join(", ")));
-        }
-        let action = match (changes.is_empty(), known) {
-            (true, _) => Action::Nothing,
-            (false, None) => Action::Create,
-            (false, Some(_)) => Action::Change,
-        };
-        all.push(Step {
-            changes,
-            note: (!notes.is_empty()).then(|| notes.join("; ")),
-            run: if action == Action::Nothing {
-                Run::Nothing
-            } else {
-                Run::Access { place: place.clone(), give, take }
-            },
-            ..step(action, what, place.to_string())
-        });
-    }
-    all
-}
-
-fn right(role: &str, member: &str, given: bool) -> Change {
-    let (none, member) = ("nobody".to_owned(), member.to_owned());
-    let (old, new) = if given { (none, member) } else { (member, none) };
-    Change { field: role.to_owned(), old, new }
-}
-
-/// The bindings without a condition: role and members.
-fn bindings(policy: Option<&Value>) -> impl Iterator<Item = (&str, Vec<&str>)> {
-    let all = policy.and_then(|p| p["bindings"].as_array()).into_iter().flatten();
-    all.filter(|b| b["condition"].is_null()).filter_map(|b| {
-        let members = b["members"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        Some((b["role"].as_str()?, members.collect()))
-    })
-}
-
-fn holds(policy: &Value, role: &str, member: &str) -> bool {
-    bindings(Some(policy)).any(|(r, members)| r == role && members.contains(&member))
-}
-
-/// A policy with some rights more and some less; its other bindings, conditions and etag stay.
-pub fn changed_policy(policy: &Value, give: &[(String, String)], take: &[(String, String)]) -> Value {
-    let mut policy = if policy.is_object() { policy.clone() } else { json!({}) };
-    let mut all = policy["bindings"].as_array().cloned().unwrap_or_default();
-    let is = |b: &Value, role: &str| b["role"] == role && b["condition"].is_null();
-    for (role, member) in give {
-        match all.iter_mut().find(|b| is(b, role)) {
-            Some(binding) => {
-                if let Some(members) = binding["members"].as_array_mut()
-                    && !members.iter().any(|m| m == member)
-                {
-                    members.push(member.as_str().into());
-                }
-            }
-            None => all.push(json!({"role": role, "members": [member]})),
-        }
-    }
-    for (role, member) in take {
-        for binding in all.iter_mut().filter(|b| is(b, role)) {
-            if let Some(members) = binding["members"].as_array_mut() {
-                members.retain(|m| m != member);
-            }
-        }
-    }
-    all.retain(|b| b["members"].as_array().is_some_and(|members| !members.is_empty()));
-    policy["bindings"] = Value::Array(all);
-    policy
 }
 
 /// Why something of ours stays although nothing of ours wants it any more.

@@ -17,6 +17,7 @@ pub mod permissions;
 pub mod plan;
 pub mod read;
 pub mod resources;
+pub mod rights;
 pub mod show;
 pub mod terraform;
 pub mod words;

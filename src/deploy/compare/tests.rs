@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::deploy::resources;
+use serde_json::json;
 
 fn changed(there: Value, ours: Value) -> Vec<String> {
     differences(&there, &ours).iter().map(|c| format!("{}: {} -> {}", c.field, c.old, c.new)).collect()
@@ -33,20 +34,6 @@ fn a_subscription_that_would_expire_differs_from_one_that_never_does() {
         changed(json!({"expirationPolicy": {"ttl": "2678400s"}}), never),
         ["expirationPolicy.ttl: 2678400s -> not set"]
     );
-}
-
-#[test]
-fn a_policy_keeps_what_others_gave() {
-    let pair = |role: &str, member: &str| (role.to_owned(), member.to_owned());
-    let condition = json!({"role": "r1", "members": ["user:x"], "condition": {"expression": "true"}});
-    let there = json!({"etag": "e", "version": 3, "bindings": [condition, {"role": "r1", "members": ["user:y"]}]});
-    let given = changed_policy(&there, &[pair("r1", "a"), pair("r2", "a"), pair("r1", "a")], &[]);
-    assert_eq!(given["etag"], "e");
-    assert_eq!(given["bindings"][0], condition, "a binding with a condition is another one");
-    assert_eq!(given["bindings"][1]["members"], json!(["user:y", "a"]));
-    assert_eq!(given["bindings"][2], json!({"role": "r2", "members": ["a"]}));
-    let taken = changed_policy(&given, &[], &[pair("r2", "a"), pair("r1", "a")]);
-    assert_eq!(taken["bindings"], there["bindings"]);
 }
 
 #[test]
