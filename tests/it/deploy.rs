@@ -10,7 +10,7 @@ const IMAGE: &str = "--image us-west2-docker.pkg.dev/p/r/phase6:1";
 fn tool(name: &str) -> bool {
     let found = Command::new(name).arg("--version").output().is_ok();
     if !found {
-        phase6_test_servers::emulators::skip("deploy", &format!("`{name}` is not on this machine"));
+        phase6_test_servers::emulators::skip(name, "it is not on this machine");
     }
     found
 }
