@@ -131,7 +131,7 @@ pub fn script(plan: &Plan) -> String {
     let labels: Vec<String> = plan.labels().iter().map(|(name, value)| format!("{name}={value}")).collect();
     let _ = writeln!(text, "LABELS={}", quoted(&labels.join(",")));
     let kind = if plan.program.is_job() { "jobs" } else { "services" };
-    let _ = writeln!(text, "NAME={}\nKIND={kind}\nRETENTION={RETENTION_SECONDS}s", quoted(&plan.name));
+    let _ = writeln!(text, "NAME={}\nKIND='{kind}'\nRETENTION={RETENTION_SECONDS}s", quoted(&plan.name));
     match &plan.program.image {
         Some(image) => drop(writeln!(text, "IMAGE={}", quoted(image))),
         None => text.push_str("IMAGE=${IMAGE:?set it to the container image that is to run}\n"),

@@ -7,12 +7,23 @@ use std::process::{Command, Output};
 const IMAGE: &str = "--image us-west2-docker.pkg.dev/p/r/phase6:1";
 
 /// Whether a tool is here; a test without it is a skip, and a failure in CI.
-fn tool(name: &str) -> bool {
-    let found = Command::new(name).arg("--version").output().is_ok();
-    if !found {
+/// A program on the path, or where `.ci/examples` installs its tools.
+fn tool(name: &str) -> Option<Command> {
+    let cache = std::env::var("XDG_CACHE_HOME").or_else(|_| std::env::var("HOME").map(|home| home + "/.cache"));
+    let installed = cache.map(|cache| format!("{cache}/phase6-ci-tools/bin/{name}")).unwrap_or_default();
+    let found = [name, &installed].into_iter().find(|name| Command::new(name).arg("--version").output().is_ok());
+    if found.is_none() {
         phase6_test_servers::emulators::skip(name, "it is not on this machine");
     }
-    found
+    found.map(Command::new)
+}
+
+/// The emitted script is sound bash.
+fn lint(script: &std::path::Path) {
+    succeeds(&Command::new("bash").arg("-n").arg(script).output().unwrap());
+    if let Some(mut shellcheck) = tool("shellcheck") {
+        succeeds(&shellcheck.arg(script).output().unwrap());
+    }
 }
 
 fn succeeds(output: &Output) {
@@ -40,10 +51,7 @@ fn the_script_makes_everything_and_makes_nothing_twice() {
     let sandbox = Sandbox::shipped();
     sandbox.run(&format!("deploy --emit gcloud --to out {IMAGE}")).expect(0);
     let script = sandbox.path().join("out/deploy.sh");
-    succeeds(&Command::new("bash").arg("-n").arg(&script).output().unwrap());
-    if tool("shellcheck") {
-        succeeds(&Command::new("shellcheck").arg(&script).output().unwrap());
-    }
+    lint(&script);
     let path = fake_cloud(&sandbox);
     let deploy = || {
         let _ = std::fs::remove_file(sandbox.path().join("fake/calls"));
@@ -93,6 +101,7 @@ fn the_script_of_a_job_makes_what_starts_it() {
     sandbox.run(&format!("deploy --emit gcloud --to out {IMAGE}")).expect(0);
     let path = fake_cloud(&sandbox);
     let script = sandbox.path().join("out/deploy.sh");
+    lint(&script);
     succeeds(&Command::new("bash").arg(&script).env("PATH", &path).output().unwrap());
     let calls = sandbox.read("fake/calls").replace('\x1f', " ");
     for call in [
@@ -105,9 +114,9 @@ fn the_script_of_a_job_makes_what_starts_it() {
         assert!(calls.contains(call), "{call}\n{calls}");
     }
     sandbox.run(&format!("deploy --emit terraform --to out {IMAGE}")).expect(0);
-    if tool("terraform") {
+    if let Some(mut terraform) = tool("terraform") {
         let out = sandbox.path().join("out");
-        succeeds(&Command::new("terraform").args(["fmt", "-check", "-diff"]).arg(out).output().unwrap());
+        succeeds(&terraform.args(["fmt", "-check", "-diff"]).arg(out).output().unwrap());
     }
 }
 
@@ -123,9 +132,9 @@ fn terraform_takes_its_file() {
     once.dedup();
     assert_eq!(once.len(), heads.len(), "two resources have one name");
     assert!(heads.len() > 30, "{heads:?}");
-    if tool("terraform") {
+    if let Some(mut terraform) = tool("terraform") {
         let path = sandbox.path().join("out");
-        succeeds(&Command::new("terraform").args(["fmt", "-check", "-diff"]).arg(path).output().unwrap());
+        succeeds(&terraform.args(["fmt", "-check", "-diff"]).arg(path).output().unwrap());
     }
 }
 
@@ -135,7 +144,7 @@ fn terraform_takes_its_file() {
 fn terraform_validates_its_file_where_the_provider_can_be_had() {
     let sandbox = Sandbox::shipped();
     sandbox.run(&format!("deploy --emit terraform --to out {IMAGE}")).expect(0);
-    if !tool("terraform") {
+    if tool("terraform").is_none() {
         return;
     }
     let terraform =
@@ -168,8 +177,8 @@ fn awkward_texts_stay_texts() {
     assert!(!sandbox.exists("ran"));
     sandbox.write("tf/main.tf", &run("terraform"));
     assert!(sandbox.read("tf/main.tf").contains(r#""a b$(touch ran)`touch ran`\"$${x}%%{y}\\;&'c""#));
-    if tool("terraform") {
-        succeeds(&Command::new("terraform").args(["fmt", "-check"]).arg(sandbox.path().join("tf")).output().unwrap());
+    if let Some(mut terraform) = tool("terraform") {
+        succeeds(&terraform.args(["fmt", "-check"]).arg(sandbox.path().join("tf")).output().unwrap());
     }
 }
 
