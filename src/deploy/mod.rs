@@ -5,7 +5,7 @@
 //!                                └─resources─► [Resource] ─compare with read─► [Step] ─apply─► Applied
 //! ```
 //!
-//! `plan`, `access`, `monitoring` say what is to be there, `resources` in the services' own words; `compare` decides and is pure;
+//! `plan`, `access`, `monitoring` say what is to be there, `resources` in the services' own words; `compare` and `rights` decide and are pure;
 //! `read` and `apply` call through the port `ports::cloud`. `permissions` is the table of calls and the rights that they need.
 
 pub mod access;
