@@ -129,7 +129,9 @@ fn not_yet(step: &Step, error: &CloudError) -> Option<NotYet> {
     match (&step.run, error.kind) {
         (_, CloudErrorKind::Disabled) => Some(NotYet::Service),
         // Cloud Run says it of the account that a service is to run as.
-        (Run::Access { .. } | Run::Create(_), CloudErrorKind::Invalid) if error.message.contains("does not exist") => {
+        (Run::Access { .. } | Run::Create(_), CloudErrorKind::Invalid)
+            if error.message.contains("ervice account") && error.message.contains("does not exist") =>
+        {
             Some(NotYet::Account)
         }
         (Run::Create(resource) | Run::Change(resource, ..), CloudErrorKind::NotFound)
