@@ -2,7 +2,7 @@
 //! what does not bear the deployment's mark.
 
 use super::access::{Grant, Place, Who};
-use super::plan::{Plan, RETENTION_SECONDS, Runs};
+use super::plan::{ACCOUNT_DESCRIPTION, Plan, RETENTION_SECONDS, Runs};
 use super::resources::start_uri;
 use serde_json::json;
 use std::fmt::Write;
@@ -181,7 +181,7 @@ fn bus(text: &mut String, plan: &Plan) {
             "job {} {} --description={} --schedule={} --time-zone={} --topic={} --message-body={}",
             quoted(&job.name),
             quoted(&attributes.join(",")),
-            quoted(&format!("The job {} of phase6 {}", job.name, plan.mark())),
+            quoted(&plan.marked(&job.description())),
             quoted(&job.schedule),
             quoted(&job.timezone),
             quoted(&job.topic),
@@ -216,7 +216,7 @@ fn access(text: &mut String, plan: &Plan) {
         "\ngcloud iam service-accounts describe \"$ACCOUNT\" --project=\"$PROJECT\" >/dev/null 2>&1 ||\n  \
          gcloud iam service-accounts create {} --project=\"$PROJECT\" --display-name='phase6 serve' --description={}",
         quoted(&plan.name),
-        quoted(&format!("Runs phase6 serve {}", plan.mark()))
+        quoted(&plan.marked(ACCOUNT_DESCRIPTION))
     );
     if plan.grants.iter().any(|g| g.who == Who::PubSub) {
         text.push_str("NUMBER=$(gcloud projects describe \"$PROJECT\" --format='value(projectNumber)')\n");
@@ -300,7 +300,7 @@ fn program(text: &mut String, plan: &Plan) {
             for grant in plan.grants.iter().filter(|g| matches!(g.on, Place::RunJob(_))) {
                 let _ = writeln!(text, "eventually 12 {} >/dev/null", binding(grant));
             }
-            let description = format!("Starts the Cloud Run job {} {}", p.name, plan.mark());
+            let description = plan.marked(&p.starter_description());
             let _ = writeln!(
                 text,
                 "starter {} --description={} --schedule={} --time-zone=Etc/UTC --uri={} --http-method=POST --oauth-service-account-email=\"$ACCOUNT\"",
@@ -316,7 +316,7 @@ fn program(text: &mut String, plan: &Plan) {
 fn monitoring(text: &mut String, plan: &Plan) {
     text.push('\n');
     for metric in &plan.metrics {
-        let description = format!("{} {}", metric.description, plan.mark());
+        let description = plan.marked(&metric.description);
         let (name, filter) = (quoted(&metric.name), quoted(&metric.filter));
         let _ = writeln!(text, "metric {name} --description={} --log-filter={filter}", quoted(&description));
     }

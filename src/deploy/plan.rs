@@ -33,6 +33,9 @@ pub struct Options {
 /// at the earliest finds what came before it. As the bus of Pub/Sub itself makes them (`adapters::gcp::pubsub`).
 pub const RETENTION_SECONDS: u32 = 7 * 24 * 3600;
 
+/// The description of the program's account.
+pub const ACCOUNT_DESCRIPTION: &str = "Runs phase6 serve";
+
 /// Everything that a target needs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
@@ -66,6 +69,11 @@ impl Plan {
         [("managed-by", "phase6"), ("deployment", &self.name)]
     }
 
+    /// A description with our mark.
+    pub fn marked(&self, description: &str) -> String {
+        format!("{description} {}", self.mark())
+    }
+
     /// The end of the description of what was made, where a service has no labels.
     pub fn mark(&self) -> String {
         format!("[managed-by=phase6 deployment={}]", self.name)
@@ -95,6 +103,12 @@ pub struct Job {
     pub topic: String,
     pub body: String,
     pub attributes: BTreeMap<String, String>,
+}
+
+impl Job {
+    pub fn description(&self) -> String {
+        format!("The job {} of phase6", self.name)
+    }
 }
 
 /// A bucket, with access by bucket alone.
@@ -169,6 +183,11 @@ impl Program {
     /// The name of the job of Cloud Scheduler that starts the Cloud Run job.
     pub fn starter(&self) -> String {
         format!("{}-start", self.name)
+    }
+
+    /// And its description.
+    pub fn starter_description(&self) -> String {
+        format!("Starts the Cloud Run job {}", self.name)
     }
 }
 

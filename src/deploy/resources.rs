@@ -1,7 +1,7 @@
 //! The plan as REST resources: for each thing the fields that we hold to, and the calls that list, make, change and remove it.
 //! The fields and paths are those of the services' public REST references.
 
-use super::plan::{Bucket, Plan, Program, RETENTION_SECONDS, Runs, Subscription};
+use super::plan::{ACCOUNT_DESCRIPTION, Bucket, Plan, Program, RETENTION_SECONDS, Runs, Subscription};
 use crate::ports::cloud::{Api, Call, Method};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -149,7 +149,7 @@ pub fn resources(plan: &Plan) -> Vec<Resource> {
     plan.topics.iter().for_each(|name| add(Kind::Topic, name, json!({"messageRetentionDuration": retention()})));
     plan.subscriptions.iter().for_each(|s| add(Kind::Subscription, &s.name, subscription(plan, s)));
     plan.buckets.iter().for_each(|b| add(Kind::Bucket, &b.name, bucket(plan, b)));
-    add(Kind::Account, &plan.name, json!({"displayName": "phase6 serve", "description": "Runs phase6 serve"}));
+    add(Kind::Account, &plan.name, json!({"displayName": "phase6 serve", "description": ACCOUNT_DESCRIPTION}));
     let kind = if plan.program.is_job() { Kind::RunJob } else { Kind::Service };
     add(kind, &plan.program.name, program(plan, &plan.program));
     for job in &plan.jobs {
@@ -158,7 +158,7 @@ pub fn resources(plan: &Plan) -> Vec<Resource> {
             "data": STANDARD.encode(&job.body),
             "attributes": job.attributes,
         });
-        let description = format!("The job {} of phase6", job.name);
+        let description = job.description();
         let (schedule, zone) = (&job.schedule, &job.timezone);
         let fields =
             json!({"description": description, "schedule": schedule, "timeZone": zone, "pubsubTarget": target});
@@ -191,7 +191,7 @@ pub fn resources(plan: &Plan) -> Vec<Resource> {
 /// Adds what says that it is ours.
 fn marked(plan: &Plan, kind: Kind, mut fields: Value) -> Value {
     match fields["description"].as_str() {
-        Some(text) => fields["description"] = format!("{text} {}", plan.mark()).into(),
+        Some(text) => fields["description"] = plan.marked(text).into(),
         None => {
             let labels = plan.labels().into_iter().map(|(name, value)| (name.to_owned(), value.into()));
             fields[kind.labels_key()] = Value::Object(labels.collect::<Map<_, _>>());
@@ -280,7 +280,7 @@ fn program(plan: &Plan, p: &Program) -> Value {
 /// The job of Cloud Scheduler that starts the Cloud Run job, in the name of the program's own account.
 fn starter(plan: &Plan, schedule: &str) -> Value {
     json!({
-        "description": format!("Starts the Cloud Run job {}", plan.program.name),
+        "description": plan.program.starter_description(),
         "schedule": schedule,
         "timeZone": "Etc/UTC",
         "httpTarget": {

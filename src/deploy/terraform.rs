@@ -2,7 +2,7 @@
 
 use super::access::{Grant, Place, Who};
 use super::monitoring::Policy;
-use super::plan::{Plan, Program, RETENTION_SECONDS, Runs};
+use super::plan::{ACCOUNT_DESCRIPTION, Plan, Program, RETENTION_SECONDS, Runs};
 use super::resources::start_uri;
 use crate::ports::cloud::Api;
 use serde_json::Value;
@@ -52,7 +52,7 @@ pub fn file(plan: &Plan) -> String {
         &[
             Is("account_id", quoted(&plan.name)),
             Is("display_name", quoted("phase6 serve")),
-            Is("description", quoted(&format!("Runs phase6 serve {}", plan.mark()))),
+            Is("description", quoted(&plan.marked(ACCOUNT_DESCRIPTION))),
             after(&[api(Api::Iam)]),
         ],
     );
@@ -201,7 +201,7 @@ fn bus(text: &mut String, plan: &Plan) {
                 Is("name", quoted(&job.name)),
                 Is("schedule", quoted(&job.schedule)),
                 Is("time_zone", quoted(&job.timezone)),
-                Is("description", quoted(&format!("The job {} of phase6 {}", job.name, plan.mark()))),
+                Is("description", quoted(&plan.marked(&job.description()))),
                 after(&[api(Api::Scheduler)]),
                 Block(
                     "pubsub_target",
@@ -386,7 +386,7 @@ fn container(p: &Program) -> Vec<Item> {
 }
 
 fn starter(text: &mut String, plan: &Plan, schedule: &str) {
-    let description = format!("Starts the Cloud Run job {} {}", plan.program.name, plan.mark());
+    let description = plan.marked(&plan.program.starter_description());
     let account = Is("service_account_email", format!("google_service_account.{}.email", label(&plan.name)));
     let target = vec![
         Is("uri", quoted(&start_uri(plan))),
@@ -418,7 +418,7 @@ fn monitoring(text: &mut String, plan: &Plan) {
             &metric.name,
             &[
                 Is("name", quoted(&metric.name)),
-                Is("description", quoted(&format!("{} {}", metric.description, plan.mark()))),
+                Is("description", quoted(&plan.marked(&metric.description))),
                 Is("filter", quoted(&metric.filter)),
                 after(&[api(Api::Logging)]),
                 Block("metric_descriptor", vec![Is("metric_kind", quoted("DELTA")), Is("value_type", quoted("INT64"))]),

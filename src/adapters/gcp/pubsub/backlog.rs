@@ -66,7 +66,7 @@ fn refused(status: u16, body: &[u8]) -> (BusErrorKind, String) {
         408 | 429 | 500.. => BusErrorKind::Transient,
         _ => BusErrorKind::Fatal,
     };
-    let Refusal { error } = serde_json::from_slice(body).unwrap_or_default();
+    let error = errors::reason(body);
     let said = if error.message.is_empty() { String::new() } else { format!(": {}", error.message) };
     let hint = if status == 403 { " (roles/monitoring.viewer lets it be read)" } else { "" };
     (kind, format!("Cloud Monitoring answered {status}{said}{hint}"))
@@ -90,18 +90,6 @@ fn read(messages: Option<u64>, oldest: Option<u64>, now: Timestamp) -> Option<Ba
     let age = oldest.filter(|_| messages > 0);
     let oldest = age.and_then(|seconds| now.checked_sub(Duration::from_secs(seconds)).ok());
     Some(Backlog { messages, leased: None, oldest })
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Refusal {
-    error: Reason,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Reason {
-    message: String,
 }
 
 #[derive(Deserialize, Default)]

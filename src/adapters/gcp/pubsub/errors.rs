@@ -5,6 +5,7 @@ use crate::ports::bus::{BusError, BusErrorKind};
 use google_cloud_gax::error::Error;
 use google_cloud_gax::error::rpc::Code;
 use google_cloud_pubsub::error::PublishError;
+use serde::Deserialize;
 
 /// The code of an answer; none where there was no answer.
 pub fn code(error: &Error) -> Option<Code> {
@@ -39,6 +40,26 @@ fn kind_of(code: Code) -> BusErrorKind {
         | Code::Unknown => BusErrorKind::Transient,
         _ => BusErrorKind::Fatal,
     }
+}
+
+/// What the body of a refusal says; nothing where it is no JSON, as a proxy's.
+pub fn reason(body: &[u8]) -> Reason {
+    let Refusal { error } = serde_json::from_slice(body).unwrap_or_default();
+    error
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Reason {
+    pub message: String,
+    /// The code's name.
+    pub status: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Refusal {
+    error: Reason,
 }
 
 /// Whose error it is that a call of our own has no answer.

@@ -83,19 +83,6 @@ struct Leases<'a> {
     ack_deadline_seconds: Option<u64>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Refusal {
-    error: Reason,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Reason {
-    message: String,
-    status: String,
-}
-
 impl Rest {
     /// At most `max` messages; waits for the first unless `at_once`.
     pub async fn pull(&self, max: usize, at_once: bool) -> Result<Vec<Received>, BusError> {
@@ -160,7 +147,7 @@ impl Rest {
         if answer.is_success() {
             return Ok(answer.body);
         }
-        let Refusal { error } = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let error = errors::reason(&answer.body);
         let code = errors::code_of_rest(answer.status, &error.status);
         Err(errors::answered(&self.bus, tried, code, &error.message))
     }
